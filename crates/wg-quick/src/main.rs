@@ -1,0 +1,3 @@
+//! wg-quick
+
+fn main() {}

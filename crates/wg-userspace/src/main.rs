@@ -1,0 +1,3 @@
+//! wg-userspace
+
+fn main() {}

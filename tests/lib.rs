@@ -1,0 +1,1 @@
+//! Whole-program tests: each `[[test]]` of this package runs the built programs in namespaces.
