@@ -3,11 +3,23 @@
 //! Text only: nothing here opens a file or a socket, or resolves a name.
 
 mod allowed_ip;
+mod diagnostic;
+mod document;
 mod endpoint;
 mod key;
+mod lexer;
 mod model;
+mod quote;
+mod reader;
+mod setting;
+mod strip;
+pub mod value;
 
 pub use allowed_ip::{AllowedIp, AllowedIpChange, CidrError};
+pub use diagnostic::{ConfigErrors, Diagnostic, Severity};
 pub use endpoint::Endpoint;
 pub use key::{KEY_LEN, KEY_TEXT_LEN, KeyTextError, PresharedKey, PrivateKey, PublicKey};
 pub use model::{Config, Interface, Peer, Table};
+pub use reader::{Parsed, read};
+pub use setting::Dialect;
+pub use strip::strip;

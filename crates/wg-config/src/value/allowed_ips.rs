@@ -1,0 +1,91 @@
+//! `AllowedIPs`: prefixes separated by commas, each perhaps with a sign.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
+
+use super::ValueError;
+use crate::quote::quote;
+use crate::{AllowedIp, AllowedIpChange};
+
+/// Reads allowed IPs: whether they replace those the peer has, and the changes in order.
+///
+/// `+` and `-` before an address add to and take from what is there, and then nothing is
+/// replaced. Nothing at all replaces by nothing. White space does not count.
+///
+/// # Errors
+/// At the first entry that is no address, or whose prefix length is not one of its family.
+pub fn parse_allowed_ips(text: &str) -> Result<(bool, Vec<AllowedIpChange>), ValueError> {
+    parse_allowed_ips_with(text, &mut |_| ())
+}
+
+/// Like [`parse_allowed_ips`], and reports each entry that has bits behind its prefix, as the
+/// original does on standard error, also those before an error.
+///
+/// # Errors
+/// As [`parse_allowed_ips`].
+pub fn parse_allowed_ips_with(
+    text: &str,
+    warn: &mut dyn FnMut(ValueError),
+) -> Result<(bool, Vec<AllowedIpChange>), ValueError> {
+    let mut replace = true;
+    let mut changes = Vec::new();
+    if text.trim().is_empty() {
+        return Ok((replace, changes));
+    }
+    let mut start = 0;
+    for raw in text.split(',') {
+        let span = trimmed_span(text, start, start + raw.len());
+        start += raw.len() + 1;
+        let entry = crate::setting::without_blanks(raw);
+        let unsigned = entry.strip_prefix(['+', '-']);
+        replace &= unsigned.is_none();
+        let ip = parse_entry(unsigned.unwrap_or(&entry), &span)?;
+        if ip != ip.masked() {
+            warn(ValueError::new(
+                format!(
+                    "Warning: AllowedIP has nonzero host part: {}",
+                    quote(unsigned.unwrap_or(&entry))
+                ),
+                format!("{} is what counts", ip.masked()),
+                span,
+            ));
+        }
+        changes.push(AllowedIpChange { ip, remove: entry.starts_with('-') });
+    }
+    Ok((replace, changes))
+}
+
+fn parse_entry(entry: &str, span: &Range<usize>) -> Result<AllowedIp, ValueError> {
+    let (ip, cidr) = entry.split_once('/').map_or((entry, None), |(ip, cidr)| (ip, Some(cidr)));
+    let address = if ip.contains(':') {
+        ip.parse::<Ipv6Addr>().map(IpAddr::from).ok()
+    } else {
+        ip.parse::<Ipv4Addr>().map(IpAddr::from).ok()
+    };
+    let Some(address) = address else {
+        return Err(ValueError::new(
+            format!("Unable to parse IP address: `{}'", quote(ip)),
+            "an IPv4 or IPv6 address, perhaps with /prefix-length, and commas between several",
+            span.clone(),
+        ));
+    };
+    let full = if address.is_ipv4() { 32 } else { 128 };
+    let cidr = match cidr {
+        None => Some(full),
+        Some(digits) => super::decimal(digits).and_then(|cidr| u8::try_from(cidr).ok()),
+    };
+    cidr.and_then(|cidr| AllowedIp::new(address, cidr).ok()).ok_or_else(|| {
+        ValueError::new(
+            format!("AllowedIP is not in the correct format: `{}'", quote(entry)),
+            format!("a prefix length from 0 to {full} behind the `/'"),
+            span.clone(),
+        )
+    })
+}
+
+/// The part of `text[start..end]` inside its white space.
+fn trimmed_span(text: &str, start: usize, end: usize) -> Range<usize> {
+    let raw = &text[start..end];
+    let start = start + raw.len() - raw.trim_start().len();
+    start..start + raw.trim().len()
+}
