@@ -1,0 +1,278 @@
+//! Mac1, mac2 and cookies (paper, sections 5.3 and 5.4.4 to 5.4.7): the side that answers.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Mutex, PoisonError};
+
+use rand_core::CryptoRng;
+use zeroize::Zeroizing;
+
+use crate::aead::xseal;
+use crate::constants::COOKIE_SECRET_TIME;
+use crate::hash::{mac, mac_is_valid};
+use crate::key::PublicKey;
+use crate::mac::{MACS_LEN, cookie_key, mac1_key};
+use crate::message::{COOKIE_REPLY_LEN, message_type};
+use crate::time::Instant;
+
+/// What the MACs of a handshake message prove.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MacState {
+    /// mac1 is wrong: the sender does not know our public key. Drop silently.
+    Invalid,
+    /// mac1 is right.
+    Mac1,
+    /// mac1 is right and mac2 proves that the source address is the sender's.
+    Mac2,
+}
+
+/// Checks the MACs of handshake messages and makes cookie replies. `&self`: shared by threads.
+pub struct CookieChecker {
+    mac1_key: [u8; 32],
+    cookie_key: [u8; 32],
+    /// What cookies are made of, and since when; none before the first reply.
+    secret: Mutex<Option<(Zeroizing<[u8; 32]>, Instant)>>,
+}
+
+impl CookieChecker {
+    /// For an interface with this public key.
+    pub fn new(local: &PublicKey) -> Self {
+        Self { mac1_key: mac1_key(local), cookie_key: cookie_key(local), secret: Mutex::new(None) }
+    }
+
+    /// Checks a whole initiation or response as it came from `source`.
+    pub fn check(&self, message: &[u8], source: SocketAddr, now: Instant) -> MacState {
+        let Some((rest, macs)) = message.split_last_chunk::<MACS_LEN>() else {
+            return MacState::Invalid;
+        };
+        let (mac1, mac2) = macs.split_at(16);
+        if !mac_is_valid(&self.mac1_key, rest, mac1) {
+            return MacState::Invalid;
+        }
+        let before_mac2 = &message[..message.len() - mac2.len()];
+        match self.cookie(source, now) {
+            Some(cookie) if mac_is_valid(&*cookie, before_mac2, mac2) => MacState::Mac2,
+            _ => MacState::Mac1,
+        }
+    }
+
+    /// The cookie reply to an initiation or a response with a valid mac1.
+    ///
+    /// # Panics
+    ///
+    /// When `message` is shorter than the MACs and what precedes them in both messages.
+    pub fn reply(
+        &self,
+        message: &[u8],
+        source: SocketAddr,
+        now: Instant,
+        rng: &mut impl CryptoRng,
+    ) -> [u8; COOKIE_REPLY_LEN] {
+        let mut nonce = [0; 24];
+        rng.fill_bytes(&mut nonce);
+        let mut cookie = self.cookie_of_fresh_secret(source, now, rng);
+        let mac1 = &message[message.len() - MACS_LEN..][..16];
+        let tag = xseal(&self.cookie_key, &nonce, mac1, &mut *cookie);
+
+        let mut reply = [0; COOKIE_REPLY_LEN];
+        reply[0..4].copy_from_slice(&message_type::COOKIE_REPLY.to_le_bytes());
+        reply[4..8].copy_from_slice(&message[4..8]);
+        reply[8..32].copy_from_slice(&nonce);
+        reply[32..48].copy_from_slice(&*cookie);
+        reply[48..64].copy_from_slice(&tag);
+        reply
+    }
+
+    /// The cookie that `source` must have been given, if any can have been.
+    fn cookie(&self, source: SocketAddr, now: Instant) -> Option<Zeroizing<[u8; 16]>> {
+        let secret = self.secret.lock().unwrap_or_else(PoisonError::into_inner);
+        let (secret, born) = secret.as_ref()?;
+        (now.since(*born) < COOKIE_SECRET_TIME).then(|| cookie(secret, source))
+    }
+
+    fn cookie_of_fresh_secret(
+        &self,
+        source: SocketAddr,
+        now: Instant,
+        rng: &mut impl CryptoRng,
+    ) -> Zeroizing<[u8; 16]> {
+        let mut secret = self.secret.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*secret {
+            Some((secret, born)) if now.since(*born) < COOKIE_SECRET_TIME => cookie(secret, source),
+            _ => {
+                let mut bytes = Zeroizing::new([0; 32]);
+                rng.fill_bytes(&mut *bytes);
+                let cookie = cookie(&bytes, source);
+                *secret = Some((bytes, now));
+                cookie
+            }
+        }
+    }
+}
+
+impl fmt::Debug for CookieChecker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CookieChecker").finish_non_exhaustive()
+    }
+}
+
+/// Keyed hash of the source's address and port (kernel: `make_cookie`).
+fn cookie(secret: &[u8; 32], source: SocketAddr) -> Zeroizing<[u8; 16]> {
+    let port = source.port().to_be_bytes();
+    Zeroizing::new(match source.ip().to_canonical() {
+        IpAddr::V4(address) => mac(secret, &[&address.octets(), &port]),
+        IpAddr::V6(address) => mac(secret, &[&address.octets(), &port]),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rand_chacha::ChaCha20Rng;
+    use rand_chacha::rand_core::SeedableRng;
+
+    use super::*;
+    use crate::HandshakeError;
+    use crate::mac;
+    use crate::message::INITIATION_LEN;
+
+    const START: Instant = Instant::from_nanos(1_000_000_000);
+
+    struct Fixture {
+        rng: ChaCha20Rng,
+        local: PublicKey,
+        checker: CookieChecker,
+        sender: mac::MacWriter,
+        source: SocketAddr,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let local = PublicKey::from([7; 32]);
+            Self {
+                rng: ChaCha20Rng::seed_from_u64(1),
+                local,
+                checker: CookieChecker::new(&local),
+                sender: mac::MacWriter::default(),
+                source: "192.0.2.1:51820".parse().unwrap(),
+            }
+        }
+
+        fn message(&mut self, now: Instant) -> [u8; INITIATION_LEN] {
+            let mut message = std::array::from_fn(|i| i as u8);
+            message[INITIATION_LEN - MACS_LEN..].fill(0);
+            self.sender.add_macs(&self.local, &mut message, now);
+            message
+        }
+
+        fn reply(&mut self, message: &[u8], now: Instant) -> [u8; COOKIE_REPLY_LEN] {
+            self.checker.reply(message, self.source, now, &mut self.rng)
+        }
+
+        /// Sends a message, answers with a cookie reply, hands it to the sender.
+        fn exchange(&mut self, now: Instant) {
+            let message = self.message(now);
+            assert_ne!(self.check(&message, now), MacState::Invalid);
+            let reply = self.reply(&message, now);
+            self.sender.consume_reply(&self.local, &reply, now).unwrap();
+        }
+
+        fn check(&self, message: &[u8], now: Instant) -> MacState {
+            self.checker.check(message, self.source, now)
+        }
+    }
+
+    #[test]
+    fn every_changed_byte_before_mac2_is_noticed() {
+        let mut fixture = Fixture::new();
+        let message = fixture.message(START);
+        assert_eq!(fixture.check(&message, START), MacState::Mac1);
+        for position in 0..INITIATION_LEN - 16 {
+            let mut changed = message;
+            changed[position] ^= 0x10;
+            assert_eq!(fixture.check(&changed, START), MacState::Invalid, "byte {position}");
+        }
+        for len in 0..INITIATION_LEN {
+            assert_eq!(fixture.check(&message[..len], START), MacState::Invalid);
+        }
+    }
+
+    #[test]
+    fn a_cookie_makes_mac2_valid_for_its_source_only() {
+        let mut fixture = Fixture::new();
+        fixture.exchange(START);
+        let message = fixture.message(START);
+        assert_eq!(fixture.check(&message, START), MacState::Mac2);
+        for position in INITIATION_LEN - 16..INITIATION_LEN {
+            let mut changed = message;
+            changed[position] ^= 1;
+            assert_eq!(fixture.check(&changed, START), MacState::Mac1);
+        }
+        for other in ["192.0.2.1:51821", "192.0.2.2:51820", "[2001:db8::1]:51820"] {
+            let other = other.parse().unwrap();
+            assert_eq!(fixture.checker.check(&message, other, START), MacState::Mac1);
+        }
+        let mapped = "[::ffff:192.0.2.1]:51820".parse().unwrap();
+        assert_eq!(fixture.checker.check(&message, mapped, START), MacState::Mac2);
+    }
+
+    #[test]
+    fn the_reply_goes_to_the_sender_index_and_tells_no_secret() {
+        let mut fixture = Fixture::new();
+        let message = fixture.message(START);
+        let first = fixture.reply(&message, START);
+        assert_eq!(first[..8], [3, 0, 0, 0, 4, 5, 6, 7]);
+        assert_ne!(first, fixture.reply(&message, START), "each reply has its own nonce");
+    }
+
+    #[test]
+    fn only_the_reply_to_the_last_message_is_taken_and_only_once() {
+        let mut fixture = Fixture::new();
+        let message = fixture.message(START);
+        let reply = fixture.reply(&message, START);
+        for position in 8..COOKIE_REPLY_LEN {
+            let mut changed = reply;
+            changed[position] ^= 1;
+            let refused = fixture.sender.consume_reply(&fixture.local, &changed, START);
+            assert_eq!(refused, Err(HandshakeError::Authentication), "byte {position}");
+        }
+        assert_eq!(fixture.sender.consume_reply(&fixture.local, &reply, START), Ok(()));
+        let again = fixture.sender.consume_reply(&fixture.local, &reply, START);
+        assert_eq!(again, Err(HandshakeError::Unexpected));
+
+        let mut later = fixture.message(START);
+        later[40] ^= 1;
+        fixture.sender.add_macs(&fixture.local, &mut later, START);
+        let stale = fixture.sender.consume_reply(&fixture.local, &reply, START);
+        assert_eq!(stale, Err(HandshakeError::Authentication));
+    }
+
+    #[test]
+    fn the_sender_stops_before_the_secret_is_replaced() {
+        let mut fixture = Fixture::new();
+        fixture.exchange(START);
+        let late = START + Duration::from_millis(114_999);
+        let message = fixture.message(late);
+        assert_eq!(fixture.check(&message, late), MacState::Mac2);
+        assert_eq!(fixture.check(&message, START + Duration::from_secs(120)), MacState::Mac1);
+        let message = fixture.message(START + Duration::from_secs(115));
+        assert_eq!(message[INITIATION_LEN - 16..], [0; 16]);
+    }
+
+    #[test]
+    fn the_secret_lives_two_minutes() {
+        let mut fixture = Fixture::new();
+        fixture.exchange(START);
+        let message = fixture.message(START);
+        let before = START + Duration::from_millis(119_999);
+        let _ = fixture.reply(&message, before);
+        assert_eq!(fixture.check(&message, before), MacState::Mac2);
+        let after = START + Duration::from_secs(120);
+        let _ = fixture.reply(&message, after);
+        assert_eq!(fixture.check(&message, after), MacState::Mac1);
+        fixture.exchange(after);
+        let message = fixture.message(after);
+        assert_eq!(fixture.check(&message, after), MacState::Mac2);
+    }
+}

@@ -1,0 +1,416 @@
+//! Sessions in simulated time: how they come up, are renewed, survive a bad network and end.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod network;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use network::{Conditions, Kind, Network};
+use wg_noise::Instant;
+
+const A: usize = 0;
+const B: usize = 1;
+
+fn seconds(seconds: f64) -> Duration {
+    Duration::from_secs_f64(seconds)
+}
+
+/// Two hosts with a fresh session that A initiated, at rest.
+fn connected(seed: u64) -> Network {
+    let mut network = Network::new(seed, 2);
+    network.send(A, B);
+    network.run(1.0);
+    assert_eq!(network.delivered_ids(A, B).len(), 1);
+    network
+}
+
+/// Packets from `from` to `to`, one each `interval` seconds for `duration` seconds from now.
+fn stream(network: &mut Network, from: usize, to: usize, interval: f64, duration: f64) -> Vec<u64> {
+    let start = network.now;
+    let count = (duration / interval) as usize;
+    (0..count).map(|i| network.send_at(start + seconds(i as f64 * interval), from, to)).collect()
+}
+
+fn assert_near(actual: f64, expected: f64) {
+    assert!((actual - expected).abs() < 0.2, "{actual} is not about {expected}");
+}
+
+#[test]
+fn a_session_comes_up_and_data_flows_both_ways() {
+    let mut network = Network::new(1, 2);
+    let start = network.now;
+    let first = network.send(A, B);
+    network.run(1.0);
+    let reply = network.send(B, A);
+    network.run(1.0);
+    assert_eq!(network.delivered_ids(A, B), [first]);
+    assert_eq!(network.delivered_ids(B, A), [reply]);
+    assert_eq!(network.sent_times(A, Kind::Initiation, start), [0.0]);
+    assert_eq!(network.sent_times(B, Kind::Response, start).len(), 1);
+    assert_eq!(network.sent_times(B, Kind::Initiation, start).len(), 0);
+    assert!(network.peer(A, B).last_handshake().is_some());
+    assert!(network.peer(B, A).last_handshake().is_some());
+}
+
+#[test]
+fn three_hosts_keep_their_sessions_apart() {
+    let mut network = Network::new(2, 3);
+    let mut expected = Vec::new();
+    for (from, to) in [(0, 1), (1, 2), (2, 0), (1, 0), (2, 1), (0, 2)] {
+        expected.push((from, to, network.send(from, to)));
+        network.run(0.5);
+    }
+    for (from, to, id) in expected {
+        assert_eq!(network.delivered_ids(from, to), [id]);
+    }
+}
+
+#[test]
+fn keys_are_renewed_every_two_minutes_under_load_without_loss() {
+    let mut network = Network::new(3, 2);
+    let start = network.now;
+    let there = stream(&mut network, A, B, 0.015, 400.0);
+    let back = stream(&mut network, B, A, 0.019, 400.0);
+    network.run(401.0);
+    assert!(sorted(network.delivered_ids(A, B)) == there, "some were lost from A to B");
+    assert!(sorted(network.delivered_ids(B, A)) == back, "some were lost from B to A");
+
+    // Both began at once; then they agree on whose session it is and who renews it.
+    let renewals = [A, B].map(|host| {
+        let initiations = network.sent_times(host, Kind::Initiation, start);
+        assert_eq!(initiations[0], 0.0);
+        initiations[1..].to_vec()
+    });
+    let [renewals] = renewals
+        .into_iter()
+        .filter(|at| !at.is_empty())
+        .collect::<Vec<_>>()
+        .try_into()
+        .expect("one side renews");
+    assert_eq!(renewals.len(), 3, "{renewals:?}");
+    for (i, &at) in renewals.iter().enumerate() {
+        assert_near(at, 120.0 * (i + 1) as f64);
+    }
+}
+
+#[test]
+fn only_the_initiator_renews_and_does_so_at_120_seconds() {
+    let mut network = connected(4);
+    let start = Instant::from_nanos(1_000_000_000);
+    let there = stream(&mut network, A, B, 0.015, 250.0);
+    let back = stream(&mut network, B, A, 0.015, 250.0);
+    network.run(251.0);
+    assert!(sorted(network.delivered_ids(A, B))[1..] == there, "some were lost from A to B");
+    assert!(sorted(network.delivered_ids(B, A)) == back, "some were lost from B to A");
+    let initiations = network.sent_times(A, Kind::Initiation, start);
+    assert_eq!(initiations.len(), 3, "{initiations:?}");
+    for (i, &at) in initiations.iter().enumerate() {
+        assert_near(at, 120.0 * i as f64);
+    }
+    assert!(network.sent_times(B, Kind::Initiation, start).is_empty());
+}
+
+#[test]
+fn a_receiver_renews_its_keys_once_before_they_expire() {
+    let mut network = connected(5);
+    let start = Instant::from_nanos(1_000_000_000);
+    // Keepalives want no answer, so A sends nothing that would renew the keys at 120 s.
+    let wanted = network.peer(B, A).set_persistent_keepalive(5, network.now);
+    network.obey(B, A, wanted);
+    network.conditions.blocked = vec![(A, Kind::Initiation)];
+    network.run(179.0);
+    let initiations = network.sent_times(A, Kind::Initiation, start);
+    assert_eq!(initiations[0], 0.0);
+    assert!((165.0..170.5).contains(&initiations[1]), "{initiations:?}");
+    for pair in initiations[1..].windows(2) {
+        assert!(pair[1] - pair[0] >= 5.0, "one lastminute handshake, then its retransmissions");
+    }
+}
+
+#[test]
+fn a_bad_network_loses_and_reorders_but_never_repeats_or_changes() {
+    for seed in 0..8 {
+        let mut network = Network::new(seed, 2);
+        network.conditions = Conditions {
+            loss: 30,
+            duplication: 20,
+            delay: Duration::from_millis(1)..Duration::from_millis(400),
+            ..Conditions::clean()
+        };
+        let there = stream(&mut network, A, B, 0.05, 300.0);
+        let back = stream(&mut network, B, A, 0.05, 300.0);
+        network.run(310.0);
+        for (from, to, sent) in [(A, B, there), (B, A, back)] {
+            let delivered = network.delivered_ids(from, to);
+            let distinct: BTreeSet<_> = delivered.iter().collect();
+            assert_eq!(distinct.len(), delivered.len(), "delivered twice, seed {seed}");
+            assert!(!delivered.is_sorted(), "this network reorders, seed {seed}");
+            assert!(
+                delivered.len() * 100 > sent.len() * 60,
+                "{} of {} came through, seed {seed}",
+                delivered.len(),
+                sent.len()
+            );
+        }
+    }
+}
+
+#[test]
+fn both_may_initiate_at_the_same_instant() {
+    for seed in 0..10 {
+        let mut network = Network::new(seed, 2);
+        let start = network.now;
+        let there = network.send(A, B);
+        let back = network.send(B, A);
+        network.run(1.0);
+        assert_eq!(network.delivered_ids(A, B), [there]);
+        assert_eq!(network.delivered_ids(B, A), [back]);
+        let there = stream(&mut network, A, B, 0.5, 50.0);
+        let back = stream(&mut network, B, A, 0.5, 50.0);
+        network.run(60.0);
+        assert_eq!(network.delivered_ids(A, B)[1..], there);
+        assert_eq!(network.delivered_ids(B, A)[1..], back);
+        for host in [A, B] {
+            assert_eq!(network.sent_times(host, Kind::Initiation, start), [0.0]);
+        }
+    }
+}
+
+#[test]
+fn the_responder_cannot_send_before_the_session_is_confirmed() {
+    let mut network = Network::new(6, 2);
+    network.conditions.blocked = vec![(A, Kind::Data), (A, Kind::Keepalive)];
+    let start = network.now;
+    network.send(A, B);
+    network.run(1.0);
+    assert_eq!(network.sent_times(B, Kind::Response, start).len(), 1);
+    assert!(network.peer(A, B).reserve(1, network.now).is_some());
+    assert!(network.peer(B, A).last_handshake().is_none());
+    let waiting = network.send(B, A);
+    network.run(1.0);
+    assert!(network.peer(B, A).has_staged());
+    assert!(network.sent_times(B, Kind::Data, start).is_empty());
+
+    network.conditions = Conditions::clean();
+    network.send(A, B);
+    network.run(1.0);
+    assert_eq!(network.delivered_ids(B, A), [waiting], "sent as soon as it is confirmed");
+    assert!(network.peer(B, A).last_handshake().is_some());
+}
+
+#[test]
+fn received_data_is_answered_by_one_keepalive() {
+    let mut network = connected(7);
+    let start = network.now;
+    for at in [0.0, 3.0, 6.0] {
+        network.send_at(start + seconds(at), A, B);
+    }
+    network.run(100.0);
+    let keepalives = network.sent_times(B, Kind::Keepalive, start);
+    // The packet that brought the session up came a second before.
+    assert_eq!(keepalives.len(), 1, "{keepalives:?}");
+    assert_near(keepalives[0], 9.0);
+    assert!(network.sent_times(A, Kind::Keepalive, start).is_empty());
+    assert!(network.sent_times(A, Kind::Initiation, start).is_empty());
+}
+
+#[test]
+fn data_of_our_own_is_answer_enough() {
+    let mut network = connected(8);
+    let start = network.now;
+    network.send_at(start + seconds(5.0), B, A);
+    network.send_at(start + seconds(6.0), A, B);
+    network.send_at(start + seconds(7.0), B, A);
+    network.run(10.0);
+    assert!(network.sent_times(B, Kind::Keepalive, start).is_empty());
+    network.run(50.0);
+    let keepalives = network.sent_times(A, Kind::Keepalive, start);
+    assert_eq!(keepalives.len(), 1, "{keepalives:?}");
+    assert_near(keepalives[0], 17.0);
+}
+
+#[test]
+fn a_persistent_keepalive_keeps_its_interval() {
+    let mut network = Network::new(9, 2);
+    let start = network.now;
+    let wanted = network.peer(A, B).set_persistent_keepalive(25, network.now);
+    network.obey(A, B, wanted);
+    network.run(110.0);
+    let keepalives = network.sent_times(A, Kind::Keepalive, start);
+    assert_eq!(keepalives.len(), 5, "{keepalives:?}");
+    for (i, &at) in keepalives.iter().enumerate() {
+        assert_near(at, 25.0 * i as f64);
+    }
+    assert!(network.sent_times(B, Kind::Keepalive, start).is_empty(), "keepalives want no answer");
+
+    network.run(1000.0);
+    let handshakes = network.sent_times(A, Kind::Initiation, start);
+    assert!((7..10).contains(&handshakes.len()), "{handshakes:?}");
+    let from = network.now;
+    assert_eq!(network.peer(A, B).set_persistent_keepalive(0, network.now), Default::default());
+    network.run(1000.0);
+    assert!(network.sent_times(A, Kind::Keepalive, from).is_empty());
+}
+
+#[test]
+fn a_persistent_keepalive_never_gives_up() {
+    let mut network = Network::new(10, 2);
+    network.conditions = Conditions::cut();
+    let wanted = network.peer(A, B).set_persistent_keepalive(25, network.now);
+    network.obey(A, B, wanted);
+    network.run(1000.0);
+    network.conditions = Conditions::clean();
+    network.run(60.0);
+    assert!(network.peer(B, A).last_handshake().is_some());
+}
+
+#[test]
+fn a_handshake_is_given_up_after_90_seconds_and_taken_up_for_new_data() {
+    let mut network = Network::new(11, 2);
+    network.conditions = Conditions::cut();
+    let start = network.now;
+    network.send(A, B);
+    network.run(89.0);
+    assert!(network.peer(A, B).has_staged());
+    network.run(7.0);
+    assert!(!network.peer(A, B).has_staged());
+    network.run(400.0);
+    let initiations = network.sent_times(A, Kind::Initiation, start);
+    assert!((17..=18).contains(&initiations.len()), "{initiations:?}");
+    assert!(initiations.last().is_some_and(|&last| last < 90.0));
+    let gaps: Vec<_> = initiations.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(gaps.iter().all(|gap| (5.0..5.334).contains(gap)), "{gaps:?}");
+    assert!(gaps.iter().any(|gap| *gap > 5.05), "there is jitter: {gaps:?}");
+
+    network.conditions = Conditions::clean();
+    let revived = network.send(A, B);
+    network.run(1.0);
+    assert_eq!(network.delivered_ids(A, B), [revived]);
+}
+
+#[test]
+fn new_data_starts_the_90_seconds_over() {
+    let mut network = Network::new(12, 2);
+    network.conditions = Conditions::cut();
+    let start = network.now;
+    network.send(A, B);
+    network.send_at(start + seconds(80.0), A, B);
+    network.run(300.0);
+    let last = network.sent_times(A, Kind::Initiation, start).pop().unwrap();
+    assert!((160.0..170.0).contains(&last), "{last}");
+}
+
+#[test]
+fn at_most_128_packets_wait_and_the_oldest_give_way() {
+    let mut network = Network::new(13, 2);
+    network.conditions = Conditions::cut();
+    let sent = stream(&mut network, A, B, 0.01, 2.0);
+    assert_eq!(sent.len(), 200);
+    network.run(3.0);
+    network.conditions = Conditions::clean();
+    network.run(5.0);
+    assert_eq!(sorted(network.delivered_ids(A, B)), sent[72..]);
+}
+
+#[test]
+fn unanswered_data_brings_a_new_handshake_after_15_seconds() {
+    let mut network = connected(14);
+    network.run(30.0);
+    network.conditions = Conditions::cut();
+    let start = network.now;
+    stream(&mut network, A, B, 1.0, 10.0);
+    network.run(20.0);
+    let initiations = network.sent_times(A, Kind::Initiation, start);
+    assert!((15.0..15.334).contains(&initiations[0]), "{initiations:?}");
+}
+
+#[test]
+fn a_restarted_peer_is_found_again() {
+    let mut network = connected(15);
+    network.run(10.0);
+    network.restart(B);
+    let sent = stream(&mut network, A, B, 1.0, 30.0);
+    network.run(31.0);
+    let delivered = network.delivered_ids(A, B);
+    assert!(!delivered.contains(&sent[0]), "B has no keys for it");
+    assert!(delivered.contains(&sent[29]));
+}
+
+#[test]
+fn a_session_ends_after_180_seconds() {
+    let mut network = connected(16);
+    // Without a new handshake, which would renew the keys.
+    network.conditions.blocked = vec![(A, Kind::Initiation), (B, Kind::Initiation)];
+    let start = Instant::from_nanos(1_000_000_000);
+    network.run(0.5);
+    let sent = stream(&mut network, A, B, 1.0, 200.0);
+    network.run(250.0);
+    // The first of the stream was sent 1.5 s after the handshake began.
+    assert_eq!(network.delivered_ids(A, B)[1..], sent[..179]);
+    let last = network.sent_times(A, Kind::Data, start).pop().unwrap();
+    assert_near(last, 179.5);
+    assert!(network.peer(A, B).reserve(1, network.now).is_none());
+    assert!(network.peer(B, A).reserve(1, network.now).is_none());
+}
+
+#[test]
+fn keys_are_zeroed_after_540_seconds() {
+    let mut network = connected(17);
+    network.run(538.0);
+    assert_eq!(network.hosts[A].indices.in_use(), 1);
+    assert_eq!(network.hosts[B].indices.in_use(), 1);
+    network.run(2.0);
+    assert_eq!(network.hosts[A].indices.in_use(), 0);
+    assert_eq!(network.hosts[B].indices.in_use(), 0);
+    assert_eq!(network.peer(A, B).deadline(), None, "nothing is left to do");
+    let revived = network.send(A, B);
+    network.run(1.0);
+    assert_eq!(network.delivered_ids(A, B).last(), Some(&revived));
+}
+
+#[test]
+fn what_is_left_of_a_handshake_is_zeroed_too() {
+    let mut network = Network::new(18, 2);
+    network.conditions = Conditions::cut();
+    network.send(A, B);
+    network.run(100.0);
+    assert_eq!(network.hosts[A].indices.in_use(), 1);
+    network.run(540.0);
+    assert_eq!(network.hosts[A].indices.in_use(), 0);
+    assert_eq!(network.peer(A, B).deadline(), None);
+}
+
+#[test]
+fn a_host_under_load_wants_a_cookie_first() {
+    let mut network = Network::new(19, 2);
+    network.hosts[B].under_load = true;
+    let start = network.now;
+    let packet = network.send(A, B);
+    network.run(4.9);
+    assert!(network.delivered_ids(A, B).is_empty());
+    assert_eq!(network.sent_times(B, Kind::CookieReply, start).len(), 1);
+    assert!(network.sent_times(B, Kind::Response, start).is_empty());
+    network.run(1.0);
+    assert_eq!(network.delivered_ids(A, B), [packet]);
+}
+
+#[test]
+fn two_hosts_under_load_exchange_cookies() {
+    let mut network = Network::new(20, 2);
+    network.hosts[A].under_load = true;
+    network.hosts[B].under_load = true;
+    let start = network.now;
+    let packet = network.send(A, B);
+    network.run(11.0);
+    assert_eq!(network.delivered_ids(A, B), [packet]);
+    assert_eq!(network.sent_times(A, Kind::Initiation, start).len(), 3);
+    assert_eq!(network.sent_times(A, Kind::CookieReply, start).len(), 1);
+    assert_eq!(network.sent_times(B, Kind::CookieReply, start).len(), 1);
+}
+
+fn sorted(mut ids: Vec<u64>) -> Vec<u64> {
+    ids.sort_unstable();
+    ids
+}
