@@ -1,0 +1,152 @@
+//! Which peer an inner address belongs to: the longest matching prefix.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use prefix_trie::PrefixMap;
+
+/// A range of inner addresses, with the bits behind the prefix clear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AllowedIp {
+    address: IpAddr,
+    cidr: u8,
+}
+
+impl AllowedIp {
+    /// Pairs an address with a prefix length in bits and clears the bits behind it; `None` when
+    /// the length is above 32 for IPv4 or 128 for IPv6.
+    pub fn new(address: IpAddr, cidr: u8) -> Option<Self> {
+        let address = match address {
+            IpAddr::V4(v4) if cidr <= 32 => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(cidr)).unwrap_or(0);
+                IpAddr::V4(Ipv4Addr::from_bits(v4.to_bits() & mask))
+            }
+            IpAddr::V6(v6) if cidr <= 128 => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(cidr)).unwrap_or(0);
+                IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & mask))
+            }
+            _ => return None,
+        };
+        Some(Self { address, cidr })
+    }
+
+    /// The lowest address of the range.
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// The prefix length in bits.
+    pub fn cidr(&self) -> u8 {
+        self.cidr
+    }
+}
+
+/// Prefixes of both families and what they belong to.
+#[derive(Clone)]
+pub(crate) struct AllowedIps<T> {
+    v4: PrefixMap<(u32, u8), T>,
+    v6: PrefixMap<(u128, u8), T>,
+}
+
+impl<T> Default for AllowedIps<T> {
+    fn default() -> Self {
+        Self { v4: PrefixMap::new(), v6: PrefixMap::new() }
+    }
+}
+
+impl<T> AllowedIps<T> {
+    /// The owner of the longest prefix that holds `address`.
+    pub(crate) fn find(&self, address: IpAddr) -> Option<&T> {
+        match address {
+            IpAddr::V4(v4) => self.v4.get_lpm(&(v4.to_bits(), 32)).map(|(_, owner)| owner),
+            IpAddr::V6(v6) => self.v6.get_lpm(&(v6.to_bits(), 128)).map(|(_, owner)| owner),
+        }
+    }
+
+    /// The owner of exactly this prefix.
+    pub(crate) fn get(&self, ip: &AllowedIp) -> Option<&T> {
+        match ip.address {
+            IpAddr::V4(v4) => self.v4.get(&(v4.to_bits(), ip.cidr)),
+            IpAddr::V6(v6) => self.v6.get(&(v6.to_bits(), ip.cidr)),
+        }
+    }
+
+    /// Gives a prefix to `owner`; returns who had it.
+    pub(crate) fn insert(&mut self, ip: AllowedIp, owner: T) -> Option<T> {
+        match ip.address {
+            IpAddr::V4(v4) => self.v4.insert((v4.to_bits(), ip.cidr), owner),
+            IpAddr::V6(v6) => self.v6.insert((v6.to_bits(), ip.cidr), owner),
+        }
+    }
+
+    /// Takes a prefix from whoever has it.
+    pub(crate) fn remove(&mut self, ip: &AllowedIp) -> Option<T> {
+        match ip.address {
+            IpAddr::V4(v4) => self.v4.remove(&(v4.to_bits(), ip.cidr)),
+            IpAddr::V6(v6) => self.v6.remove(&(v6.to_bits(), ip.cidr)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Few distinct bits, so that prefixes overlap.
+    fn address() -> impl Strategy<Value = IpAddr> {
+        prop_oneof![
+            (0..4u32, 0..4u32).prop_map(|(a, b)| IpAddr::V4(Ipv4Addr::from_bits(a << 30 | b))),
+            (0..4u128, 0..4u128).prop_map(|(a, b)| IpAddr::V6(Ipv6Addr::from_bits(a << 126 | b))),
+        ]
+    }
+
+    fn allowed_ip() -> impl Strategy<Value = AllowedIp> {
+        (address(), 0..=128u8).prop_map(|(address, cidr)| {
+            let bits = if address.is_ipv4() { 33 } else { 129 };
+            AllowedIp::new(address, cidr % bits).unwrap()
+        })
+    }
+
+    fn covers(ip: &AllowedIp, address: IpAddr) -> bool {
+        ip.address.is_ipv4() == address.is_ipv4()
+            && AllowedIp::new(address, ip.cidr).unwrap() == *ip
+    }
+
+    proptest! {
+        #[test]
+        fn the_longest_prefix_wins_as_in_a_list(
+            changes in proptest::collection::vec((allowed_ip(), proptest::option::of(0..5u8)), 0..60),
+            probes in proptest::collection::vec(address(), 20),
+        ) {
+            let mut trie = AllowedIps::default();
+            let mut list = BTreeMap::new();
+            for (ip, owner) in changes {
+                match owner {
+                    Some(owner) => prop_assert_eq!(trie.insert(ip, owner), list.insert(ip, owner)),
+                    None => prop_assert_eq!(trie.remove(&ip), list.remove(&ip)),
+                }
+                prop_assert_eq!(trie.get(&ip), list.get(&ip));
+            }
+            for address in probes {
+                let expected = list
+                    .iter()
+                    .filter(|(ip, _)| covers(ip, address))
+                    .max_by_key(|(ip, _)| ip.cidr)
+                    .map(|(_, owner)| owner);
+                prop_assert_eq!(trie.find(address), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn bits_behind_the_prefix_are_cleared() {
+        let ip = AllowedIp::new("10.1.2.3".parse().unwrap(), 8).unwrap();
+        assert_eq!(ip.address(), "10.0.0.0".parse::<IpAddr>().unwrap());
+        let all = AllowedIp::new("ffff::1".parse().unwrap(), 0).unwrap();
+        assert_eq!(all.address(), "::".parse::<IpAddr>().unwrap());
+        assert!(AllowedIp::new("10.1.2.3".parse().unwrap(), 33).is_none());
+    }
+}

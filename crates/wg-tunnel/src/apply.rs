@@ -1,0 +1,329 @@
+//! Changing the configuration: everything that can fail first, then the change as a whole.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use nix::errno::Errno;
+use wg_noise::{CookieChecker, Instant, LocalStatic, PresharedKey, PublicKey, Wanted};
+
+use crate::allowed_ips::{AllowedIp, AllowedIps};
+use crate::clock;
+use crate::configuration::{Configuration, ConfiguredPeer, OwnedIps};
+use crate::endpoint::Endpoint;
+use crate::engine::{Engine, Identity, Owner};
+use crate::inbound;
+use crate::peer::Peer;
+use crate::sockets::Sockets;
+use crate::update::{AllowedIpChange, ApplyError, PeerUpdate, Secret, Update};
+
+/// Kernel: `MAX_PEERS_PER_DEVICE`.
+const MAX_PEERS: usize = 1 << 20;
+
+/// Bound sockets and the threads that read from them.
+pub(crate) struct Binding {
+    sockets: Arc<Sockets>,
+    receivers: Vec<JoinHandle<()>>,
+}
+
+impl Engine {
+    /// Applies an update as a whole, in the kernel's order: port and mark, removal of all peers,
+    /// private key, peers.
+    pub(crate) fn apply(self: &Arc<Self>, update: Update) -> Result<(), ApplyError> {
+        let mut configuration = self.configuration_mut();
+        check_peer_count(&configuration, &update)?;
+        let binding = self.prepare_sockets(&configuration, &update)?;
+        // From here on nothing fails.
+        self.commit_sockets(&mut configuration, &update, binding);
+        let mut change = Change {
+            engine: self,
+            configuration: &mut configuration,
+            allowed_ips: None,
+            removed: Vec::new(),
+            wanted: Vec::new(),
+            now: clock::now(),
+        };
+        if update.replace_peers {
+            change.remove_all();
+        }
+        if let Some(key) = update.private_key {
+            change.set_private_key(key);
+        }
+        for peer in update.peers {
+            change.update_peer(peer);
+        }
+        let Change { allowed_ips, removed, wanted, now, .. } = change;
+        if let Some(allowed_ips) = allowed_ips {
+            self.allowed_ips.store(Arc::new(allowed_ips));
+        }
+        removed.iter().for_each(|peer| peer.remove());
+        let link_up = configuration.link_up;
+        drop(configuration);
+        if link_up {
+            wanted.iter().for_each(|(peer, wanted)| self.fulfil(peer, *wanted, now));
+        }
+        Ok(())
+    }
+
+    /// Does what an update's port and mark need and can fail; leaves the old sockets in use.
+    fn prepare_sockets(
+        self: &Arc<Self>,
+        configuration: &Configuration,
+        update: &Update,
+    ) -> Result<Option<Binding>, ApplyError> {
+        let port = update.listen_port.unwrap_or(configuration.listen_port);
+        let fwmark = update.fwmark.unwrap_or(configuration.fwmark);
+        let same_port = port == configuration.listen_port;
+        if !configuration.link_up {
+            // Bound when the link comes up, when there is no one to tell of an error: try now.
+            if !same_port || fwmark != configuration.fwmark {
+                bind_sockets(port, fwmark)?;
+            }
+            return Ok(None);
+        }
+        match self.sockets.load().as_deref() {
+            Some(sockets) if same_port => {
+                if fwmark != configuration.fwmark
+                    && let Err(errno) = sockets.set_fwmark(fwmark)
+                {
+                    // One of the two may have taken it.
+                    let _ = sockets.set_fwmark(configuration.fwmark);
+                    return Err(ApplyError::Mark(errno));
+                }
+                Ok(None)
+            }
+            None if update.listen_port.is_none() => Ok(None),
+            _ => self.open_sockets(port, fwmark).map(Some),
+        }
+    }
+
+    fn commit_sockets(
+        &self,
+        configuration: &mut Configuration,
+        update: &Update,
+        binding: Option<Binding>,
+    ) {
+        let before = (configuration.listen_port, configuration.fwmark);
+        configuration.fwmark = update.fwmark.unwrap_or(configuration.fwmark);
+        configuration.listen_port = update.listen_port.unwrap_or(configuration.listen_port);
+        if let Some(binding) = binding {
+            self.bind(configuration, binding);
+        }
+        if before != (configuration.listen_port, configuration.fwmark) {
+            configuration.peers.values().for_each(|configured| configured.peer.clear_source());
+        }
+    }
+
+    /// Binds a port in both families and starts to read from them.
+    pub(crate) fn open_sockets(
+        self: &Arc<Self>,
+        port: u16,
+        fwmark: u32,
+    ) -> Result<Binding, ApplyError> {
+        let sockets = Arc::new(bind_sockets(port, fwmark)?);
+        let mut receivers = Vec::new();
+        for i in 0..sockets.iter().count() {
+            let (engine, ours) = (self.clone(), sockets.clone());
+            let thread = std::thread::Builder::new().name(format!("udp-to-tun {i}"));
+            match thread.spawn(move || inbound::run(&engine, &ours, i)) {
+                Ok(receiver) => receivers.push(receiver),
+                Err(error) => {
+                    Binding { sockets, receivers }.close();
+                    return Err(ApplyError::Thread(Errno::from_raw(
+                        error.raw_os_error().unwrap_or(0),
+                    )));
+                }
+            }
+        }
+        Ok(Binding { sockets, receivers })
+    }
+
+    /// Uses new sockets in place of the old.
+    pub(crate) fn bind(&self, configuration: &mut Configuration, binding: Binding) {
+        log::debug!("UDP port {} is bound", binding.sockets.port());
+        configuration.listen_port = binding.sockets.port();
+        let receivers = std::mem::replace(&mut configuration.receivers, binding.receivers);
+        if let Some(sockets) = self.sockets.swap(Some(binding.sockets)) {
+            Binding { sockets, receivers }.close();
+        }
+    }
+
+    /// Lets go of the sockets; the port is remembered.
+    pub(crate) fn unbind(&self, configuration: &mut Configuration) {
+        let receivers = std::mem::take(&mut configuration.receivers);
+        if let Some(sockets) = self.sockets.swap(None) {
+            Binding { sockets, receivers }.close();
+        }
+    }
+}
+
+impl Binding {
+    fn close(self) {
+        self.sockets.close();
+        for receiver in self.receivers {
+            // One that panicked has said so itself.
+            let _ = receiver.join();
+        }
+    }
+}
+
+fn bind_sockets(port: u16, fwmark: u32) -> Result<Sockets, ApplyError> {
+    Sockets::bind(port, fwmark).map_err(|errno| match errno {
+        Errno::EPERM => ApplyError::Mark(errno),
+        _ => ApplyError::Bind { port, errno },
+    })
+}
+
+fn check_peer_count(configuration: &Configuration, update: &Update) -> Result<(), ApplyError> {
+    let present = if update.replace_peers { 0 } else { configuration.peers.len() };
+    if present + update.peers.len() <= MAX_PEERS {
+        return Ok(());
+    }
+    let named: HashSet<_> = update.peers.iter().map(|peer| peer.public_key).collect();
+    let known = configuration.peers.keys().filter(|key| named.contains(key)).count();
+    let known = if update.replace_peers { 0 } else { known };
+    if present + named.len() - known <= MAX_PEERS { Ok(()) } else { Err(ApplyError::TooManyPeers) }
+}
+
+/// An update in progress. Allowed IPs are changed in a copy that is published once at the end.
+struct Change<'a> {
+    engine: &'a Engine,
+    configuration: &'a mut Configuration,
+    allowed_ips: Option<AllowedIps<Owner>>,
+    removed: Vec<Arc<Peer>>,
+    wanted: Vec<(Arc<Peer>, Wanted)>,
+    now: Instant,
+}
+
+impl Change<'_> {
+    fn remove_all(&mut self) {
+        self.allowed_ips = Some(AllowedIps::default());
+        let peers = std::mem::take(&mut self.configuration.peers);
+        self.removed.extend(peers.into_values().map(|configured| configured.peer));
+    }
+
+    fn set_private_key(&mut self, key: Secret) {
+        let key = (!key.is_zero()).then_some(key);
+        if key == self.configuration.private_key {
+            return;
+        }
+        let identity = key.as_ref().map(|key| {
+            let local = LocalStatic::new(key.as_bytes());
+            let cookies = CookieChecker::new(local.public_key());
+            Arc::new(Identity { local, cookies })
+        });
+        if let Some(identity) = &identity {
+            self.remove_peer(identity.local.public_key());
+        }
+        self.engine.identity.store(identity);
+        self.configuration.private_key = key;
+        for configured in self.configuration.peers.values() {
+            let peer = &configured.peer;
+            peer.noise.reset();
+            if peer.noise.persistent_keepalive() > 0 {
+                let wanted = Wanted { keepalive: true, ..Wanted::default() };
+                self.wanted.push((peer.clone(), wanted));
+            }
+        }
+    }
+
+    fn update_peer(&mut self, update: PeerUpdate) {
+        let key = update.public_key;
+        if update.remove {
+            self.remove_peer(&key);
+            return;
+        }
+        if !self.configuration.peers.contains_key(&key) {
+            let identity = self.engine.identity.load();
+            let is_own = identity.as_ref().is_some_and(|own| *own.local.public_key() == key);
+            if update.update_only || is_own {
+                return;
+            }
+            let position = self.configuration.next_position();
+            let configured = ConfiguredPeer {
+                peer: Arc::new(Peer::new(key)),
+                position,
+                preshared_key: None,
+                allowed_ips: OwnedIps::default(),
+            };
+            log::debug!("{} added", configured.peer);
+            self.configuration.peers.insert(key, configured);
+        }
+        if update.replace_allowed_ips {
+            self.take_all_ips(&key);
+        }
+        for change in &update.allowed_ips {
+            self.change_ip(&key, change);
+        }
+        let Some(configured) = self.configuration.peers.get_mut(&key) else { return };
+        let peer = &configured.peer;
+        if let Some(preshared_key) = update.preshared_key {
+            let preshared_key = (!preshared_key.is_zero()).then_some(preshared_key);
+            let for_handshakes =
+                preshared_key.as_ref().map(|key| PresharedKey::from(*key.as_bytes()));
+            peer.noise.set_preshared_key(for_handshakes);
+            configured.preshared_key = preshared_key;
+        }
+        let mut wanted = Wanted { staged: true, ..Wanted::default() };
+        if let Some(seconds) = update.persistent_keepalive {
+            let more = peer.noise.set_persistent_keepalive(seconds, self.now);
+            wanted.keepalive |= more.keepalive;
+            wanted.initiation |= more.initiation;
+        }
+        if let Some(address) = update.endpoint {
+            // A keepalive that had nowhere to go until now.
+            wanted.keepalive |= peer.endpoint().is_none() && peer.noise.persistent_keepalive() > 0;
+            peer.set_endpoint(Endpoint::from(address));
+        }
+        self.wanted.push((peer.clone(), wanted));
+    }
+
+    fn remove_peer(&mut self, key: &PublicKey) {
+        self.take_all_ips(key);
+        if let Some(configured) = self.configuration.peers.remove(key) {
+            log::debug!("{} removed", configured.peer);
+            self.removed.push(configured.peer);
+        }
+    }
+
+    fn take_all_ips(&mut self, key: &PublicKey) {
+        let Some(configured) = self.configuration.peers.get_mut(key) else { return };
+        let ips = std::mem::take(&mut configured.allowed_ips);
+        for ip in ips.iter() {
+            self.allowed_ips().remove(&ip);
+        }
+    }
+
+    fn change_ip(&mut self, key: &PublicKey, change: &AllowedIpChange) {
+        let Some(configured) = self.configuration.peers.get(key) else { return };
+        let peer = configured.peer.clone();
+        let owner = self.allowed_ips().get(&change.ip).cloned();
+        let is_ours = owner.as_ref().is_some_and(|owner| Arc::ptr_eq(&owner.peer, &peer));
+        if is_ours != change.remove {
+            return;
+        }
+        if let Some(owner) = owner {
+            self.allowed_ips().remove(&change.ip);
+            let former = self.configuration.peers.get_mut(owner.peer.noise.public_key());
+            if let Some(former) = former {
+                former.allowed_ips.remove(owner.position);
+            }
+        }
+        if !change.remove {
+            self.give_ip(key, peer, change.ip);
+        }
+    }
+
+    fn give_ip(&mut self, key: &PublicKey, peer: Arc<Peer>, ip: AllowedIp) {
+        let position = self.configuration.next_position();
+        self.allowed_ips().insert(ip, Owner { peer, position });
+        if let Some(configured) = self.configuration.peers.get_mut(key) {
+            configured.allowed_ips.push(position, ip);
+        }
+    }
+
+    fn allowed_ips(&mut self) -> &mut AllowedIps<Owner> {
+        let published = &self.engine.allowed_ips;
+        self.allowed_ips.get_or_insert_with(|| AllowedIps::clone(&published.load()))
+    }
+}

@@ -1,0 +1,98 @@
+//! What is configured: the side of the engine that no packet waits for.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use wg_noise::PublicKey;
+
+use crate::allowed_ips::AllowedIp;
+use crate::peer::Peer;
+use crate::update::Secret;
+
+/// Behind a lock of its own; what the data path needs of it is published as snapshots.
+#[derive(Default)]
+pub(crate) struct Configuration {
+    pub(crate) private_key: Option<Secret>,
+    /// The port bound, or the one to bind when the link comes up.
+    pub(crate) listen_port: u16,
+    pub(crate) fwmark: u32,
+    pub(crate) link_up: bool,
+    pub(crate) peers: HashMap<PublicKey, ConfiguredPeer>,
+    /// The threads that read from the sockets now bound.
+    pub(crate) receivers: Vec<JoinHandle<()>>,
+    next_position: u64,
+}
+
+/// A peer and what only the configuration knows of it.
+pub(crate) struct ConfiguredPeer {
+    pub(crate) peer: Arc<Peer>,
+    pub(crate) position: u64,
+    pub(crate) preshared_key: Option<Secret>,
+    pub(crate) allowed_ips: OwnedIps,
+}
+
+impl Configuration {
+    /// The next place in the order of peers or allowed IPs.
+    pub(crate) fn next_position(&mut self) -> u64 {
+        self.next_position += 1;
+        self.next_position
+    }
+}
+
+/// A peer's allowed IPs in the order in which they came. One that goes leaves a gap, and the
+/// gaps are closed when they are half of the list: any number of changes takes linear time.
+#[derive(Default)]
+pub(crate) struct OwnedIps {
+    entries: Vec<(u64, Option<AllowedIp>)>,
+    gaps: usize,
+}
+
+impl OwnedIps {
+    /// Appends; positions must rise.
+    pub(crate) fn push(&mut self, position: u64, ip: AllowedIp) {
+        debug_assert!(self.entries.last().is_none_or(|(last, _)| *last < position));
+        self.entries.push((position, Some(ip)));
+    }
+
+    /// Removes the entry that was pushed with this position.
+    pub(crate) fn remove(&mut self, position: u64) {
+        if let Ok(at) = self.entries.binary_search_by_key(&position, |(position, _)| *position) {
+            self.gaps += usize::from(self.entries[at].1.take().is_some());
+        }
+        if self.gaps * 2 > self.entries.len() {
+            self.entries.retain(|(_, ip)| ip.is_some());
+            self.gaps = 0;
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = AllowedIp> {
+        self.entries.iter().filter_map(|(_, ip)| *ip)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+
+    fn ip(number: u32) -> AllowedIp {
+        AllowedIp::new(IpAddr::V4(Ipv4Addr::from_bits(number)), 32).unwrap()
+    }
+
+    #[test]
+    fn the_order_stays_when_entries_go() {
+        let mut ips = OwnedIps::default();
+        (1..=10).for_each(|i| ips.push(i, ip(i as u32)));
+        for position in [1, 3, 4, 8, 9, 9, 77] {
+            ips.remove(position);
+        }
+        ips.push(11, ip(4));
+        let left: Vec<_> = ips.iter().collect();
+        assert_eq!(left, [2, 5, 6, 7, 10, 4].map(ip));
+        ips.remove(2);
+        ips.remove(11);
+        assert_eq!(ips.iter().collect::<Vec<_>>(), [5, 6, 7, 10].map(ip));
+    }
+}

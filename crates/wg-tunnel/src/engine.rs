@@ -1,0 +1,273 @@
+//! What all threads of a tunnel share, and how a packet that is not forwarded gets out.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use nix::errno::Errno;
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use wg_noise::{
+    CookieChecker, Instant, LocalStatic, TRANSPORT_HEADER_LEN, TRANSPORT_OVERHEAD, Wanted,
+    padded_len,
+};
+
+use crate::allowed_ips::AllowedIps;
+use crate::configuration::Configuration;
+use crate::datagrams::{Datagram, SendFailure};
+use crate::endpoint::Endpoint;
+use crate::handshakes::Handshakes;
+use crate::index_table::Indices;
+use crate::link::LinkWatch;
+use crate::log_limit::LogLimit;
+use crate::peer::Peer;
+use crate::sockets::Sockets;
+use crate::timers::Timers;
+use crate::tun::Tun;
+use crate::{clock, tun};
+
+/// Shared by the threads of a tunnel.
+///
+/// Locks, outermost first: `link`, `configuration`, then those inside `handshakes` and `timers`.
+/// The data path takes only the last two, for a handshake message and for a deadline that comes
+/// nearer; nothing is computed or written while they are held.
+pub(crate) struct Engine {
+    pub(crate) tun: Tun,
+    pub(crate) mtu: AtomicUsize,
+    /// `None` without a private key.
+    pub(crate) identity: ArcSwapOption<Identity>,
+    pub(crate) allowed_ips: ArcSwap<AllowedIps<Owner>>,
+    pub(crate) indices: Arc<Indices>,
+    /// `None` while the link is down.
+    pub(crate) sockets: ArcSwapOption<Sockets>,
+    pub(crate) handshakes: Handshakes,
+    pub(crate) timers: Timers,
+    pub(crate) limits: Limits,
+    pub(crate) stop_event: EventFd,
+    pub(crate) gone_event: EventFd,
+    link: Mutex<LinkWatch>,
+    configuration: RwLock<Configuration>,
+    stopping: AtomicBool,
+}
+
+/// The private key and what is derived from it once.
+pub(crate) struct Identity {
+    pub(crate) local: LocalStatic,
+    pub(crate) cookies: CookieChecker,
+}
+
+/// Whose an allowed IP is.
+#[derive(Clone)]
+pub(crate) struct Owner {
+    pub(crate) peer: Arc<Peer>,
+    /// Its place among the allowed IPs of the peer.
+    pub(crate) position: u64,
+}
+
+/// One limit for each kind of message that packets cause.
+#[derive(Default)]
+pub(crate) struct Limits {
+    pub(crate) tun: LogLimit,
+    pub(crate) udp: LogLimit,
+    pub(crate) outbound: LogLimit,
+    pub(crate) inbound: LogLimit,
+    pub(crate) handshakes: LogLimit,
+}
+
+impl Engine {
+    pub(crate) fn new(tun: Tun, link: LinkWatch) -> Result<Self, Errno> {
+        Ok(Self {
+            tun,
+            mtu: AtomicUsize::new(0),
+            identity: ArcSwapOption::empty(),
+            allowed_ips: ArcSwap::from_pointee(AllowedIps::default()),
+            indices: Indices::new(),
+            sockets: ArcSwapOption::empty(),
+            handshakes: Handshakes::default(),
+            timers: Timers::new()?,
+            limits: Limits::default(),
+            stop_event: EventFd::from_flags(EfdFlags::EFD_CLOEXEC)?,
+            gone_event: EventFd::from_flags(EfdFlags::EFD_CLOEXEC)?,
+            link: Mutex::new(link),
+            configuration: RwLock::default(),
+            stopping: AtomicBool::new(false),
+        })
+    }
+
+    // A thread that panics under one of these locks leaves nothing half done that others cannot
+    // read, and the daemon ends with it anyway.
+
+    pub(crate) fn configuration(&self) -> RwLockReadGuard<'_, Configuration> {
+        self.configuration.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn configuration_mut(&self) -> RwLockWriteGuard<'_, Configuration> {
+        self.configuration.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn link(&self) -> MutexGuard<'_, LinkWatch> {
+        self.link.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells every thread to end.
+    pub(crate) fn begin_stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        // An eventfd refuses only what would overflow it.
+        let _ = self.stop_event.write(1);
+        self.handshakes.stop();
+        self.timers.stop();
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// The interface is no more.
+    pub(crate) fn set_gone(&self) {
+        let _ = self.gone_event.write(1);
+    }
+
+    /// Does what the protocol wants for a peer and sees to its next deadline.
+    pub(crate) fn fulfil(&self, peer: &Arc<Peer>, wanted: Wanted, now: Instant) {
+        if peer.is_removed() || self.sockets.load().is_none() {
+            return;
+        }
+        let sent = wanted.staged && self.send_staged(peer, now);
+        if wanted.keepalive && !sent {
+            self.send_keepalive(peer, now);
+        }
+        if wanted.initiation {
+            self.handshakes.initiate(peer);
+        }
+        self.timers.schedule(peer);
+    }
+
+    /// Sends the staged packets, or initiates a handshake for them; `false` when there are none.
+    fn send_staged(&self, peer: &Arc<Peer>, now: Instant) -> bool {
+        if !peer.noise.has_staged() {
+            return false;
+        }
+        let packets = peer.noise.take_staged();
+        if packets.is_empty() {
+            return false;
+        }
+        let Some(reservation) = peer.noise.reserve(packets.len() as u64, now) else {
+            packets.iter().for_each(|packet| peer.noise.stage(packet));
+            self.handshakes.initiate(peer);
+            return true;
+        };
+        let mtu = self.mtu.load(Ordering::Relaxed);
+        let messages: Vec<_> = (reservation.first..)
+            .zip(&packets)
+            .map(|(counter, packet)| {
+                let mut message = vec![0; padded_len(packet.len(), mtu) + TRANSPORT_OVERHEAD];
+                message[TRANSPORT_HEADER_LEN..][..packet.len()].copy_from_slice(packet);
+                reservation.keypair.seal(counter, &mut message);
+                message
+            })
+            .collect();
+        self.send(peer, messages.iter().map(Vec::as_slice));
+        if peer.noise.sent(&reservation.keypair, true, now).initiation {
+            self.handshakes.initiate(peer);
+        }
+        true
+    }
+
+    /// Sends an empty transport message, or initiates a handshake, which ends with one.
+    fn send_keepalive(&self, peer: &Arc<Peer>, now: Instant) {
+        let Some(reservation) = peer.noise.reserve(1, now) else {
+            self.handshakes.initiate(peer);
+            return;
+        };
+        let mut message = [0; TRANSPORT_OVERHEAD];
+        reservation.keypair.seal(reservation.first, &mut message);
+        self.send(peer, std::iter::once(&message[..]));
+        if peer.noise.sent(&reservation.keypair, false, now).initiation {
+            self.handshakes.initiate(peer);
+        }
+    }
+
+    /// Sends messages to a peer's endpoint and counts them.
+    pub(crate) fn send<'a>(
+        &self,
+        peer: &Arc<Peer>,
+        messages: impl Iterator<Item = &'a [u8]> + Clone,
+    ) {
+        let sockets = self.sockets.load();
+        let (Some(sockets), Some(endpoint)) = (sockets.as_deref(), peer.endpoint()) else {
+            return;
+        };
+        let mut bytes: usize = messages.clone().map(<[u8]>::len).sum();
+        let datagrams = messages.map(|bytes| Datagram { bytes, endpoint });
+        sockets.send(&datagrams, |i, failure| {
+            if let SendFailure::Dropped(_) = failure {
+                bytes -= datagrams.clone().nth(i).map_or(0, |datagram| datagram.bytes.len());
+            }
+            self.send_failed(peer, &endpoint, failure);
+        });
+        peer.count_sent(bytes);
+    }
+
+    /// A datagram went wrong, which is no reason to stop: the network may come back.
+    pub(crate) fn send_failed(&self, peer: &Peer, endpoint: &Endpoint, failure: SendFailure) {
+        match failure {
+            SendFailure::Source => peer.clear_source(),
+            SendFailure::Dropped(errno) => {
+                if self.limits.udp.allow(clock::now()) {
+                    let address = endpoint.address;
+                    log::warn!("{peer}: cannot send to {address}: {}", errno.desc());
+                }
+            }
+        }
+    }
+
+    /// The host refused a packet or the device is gone.
+    pub(crate) fn tun_write_failed(&self, errno: Errno) {
+        if tun::is_gone(errno) {
+            self.set_gone();
+        } else if self.limits.tun.allow(clock::now()) {
+            log::debug!("cannot write to the interface: {}", errno.desc());
+        }
+    }
+
+    /// Takes over the link's state: sockets are bound while it is up.
+    pub(crate) fn set_link(self: &Arc<Self>, up: bool, mtu: u32) {
+        if self.mtu.swap(mtu as usize, Ordering::Relaxed) != mtu as usize {
+            log::debug!("the interface's MTU is {mtu}");
+        }
+        let mut configuration = self.configuration_mut();
+        if configuration.link_up == up {
+            return;
+        }
+        configuration.link_up = up;
+        if !up {
+            log::debug!("the interface is down");
+            self.unbind(&mut configuration);
+            configuration.peers.values().for_each(|configured| configured.peer.noise.reset());
+            return;
+        }
+        log::debug!("the interface is up");
+        match self.open_sockets(configuration.listen_port, configuration.fwmark) {
+            Ok(binding) => self.bind(&mut configuration, binding),
+            Err(error) => {
+                log::error!("{error}");
+                return;
+            }
+        }
+        let peers: Vec<_> = configuration
+            .peers
+            .values()
+            .map(|configured| configured.peer.clone())
+            .filter(|peer| peer.noise.persistent_keepalive() > 0 || peer.noise.has_staged())
+            .collect();
+        drop(configuration);
+        let now = clock::now();
+        for peer in peers {
+            let keepalive = peer.noise.persistent_keepalive() > 0;
+            self.fulfil(&peer, Wanted { staged: true, keepalive, initiation: false }, now);
+        }
+    }
+}
+
+/// The wait of a thread after an error that may last, so that it does not become a busy loop.
+pub(crate) const ERROR_PAUSE: Duration = Duration::from_millis(100);

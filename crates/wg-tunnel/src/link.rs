@@ -1,0 +1,275 @@
+//! The interface's state, up or down and its MTU, followed over netlink (rtnetlink(7)).
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send,
+    socket,
+};
+
+use crate::engine::Engine;
+use crate::tun::Tun;
+
+/// Bytes for one netlink message; those about a link are far shorter.
+const BUFFER: usize = 32768;
+const HEADER_LEN: usize = size_of::<libc::nlmsghdr>();
+const LINK_LEN: usize = size_of::<libc::ifinfomsg>();
+
+/// Milliseconds between two looks at an interface that no messages come from.
+const PROBE_INTERVAL: u16 = 1000;
+
+/// Where the interface is, and how its state is known.
+pub(crate) enum LinkWatch {
+    /// In our network namespace: the kernel tells.
+    Here(Watched),
+    /// In another one. A socket there would keep that namespace alive, and our sockets must stay
+    /// in ours, so the device itself is asked from time to time.
+    Elsewhere,
+    /// It was removed.
+    Gone,
+}
+
+/// A socket that gets the kernel's messages about links, and which one is ours.
+///
+/// The kernel queues a message before the request that caused it returns, so that whoever drains
+/// the socket knows the state at this moment.
+pub(crate) struct Watched {
+    socket: Arc<OwnedFd>,
+    interface: u32,
+}
+
+/// What a message says about our link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Event {
+    State {
+        up: bool,
+        mtu: Option<u32>,
+    },
+    /// It was removed, or moved to another network namespace.
+    Left,
+}
+
+impl LinkWatch {
+    /// Starts to watch.
+    pub(crate) fn open(tun: &Tun) -> Result<Self, Errno> {
+        if tun.is_in_other_namespace() {
+            return Ok(Self::Elsewhere);
+        }
+        let name = tun.current_name()?;
+        let interface = nix::net::if_::if_nametoindex(name.as_str())?;
+        let socket = socket(
+            AddressFamily::Netlink,
+            SockType::Raw,
+            SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
+            SockProtocol::NetlinkRoute,
+        )?;
+        bind(socket.as_raw_fd(), &NetlinkAddr::new(0, libc::RTMGRP_LINK as u32))?;
+        let watched = Watched { socket: Arc::new(socket), interface };
+        watched.request()?;
+        Ok(Self::Here(watched))
+    }
+}
+
+impl Watched {
+    /// Asks the kernel for a message about the link as it is.
+    fn request(&self) -> Result<(), Errno> {
+        let mut message = [0; HEADER_LEN + LINK_LEN];
+        let length = message.len() as u32;
+        message[0..4].copy_from_slice(&length.to_ne_bytes());
+        message[4..6].copy_from_slice(&libc::RTM_GETLINK.to_ne_bytes());
+        message[6..8].copy_from_slice(&(libc::NLM_F_REQUEST as u16).to_ne_bytes());
+        message[HEADER_LEN + 4..HEADER_LEN + 8].copy_from_slice(&self.interface.to_ne_bytes());
+        send(self.socket.as_raw_fd(), &message, MsgFlags::empty()).map(drop)
+    }
+
+    /// Reads all messages that wait, in order: a link that went down and up again was down.
+    fn drain(&self) -> Result<Vec<Event>, Errno> {
+        let mut buffer = vec![0; BUFFER];
+        let mut all = Vec::new();
+        loop {
+            match recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+                Ok(length) => {
+                    all.extend(events(&buffer[..length], self.interface));
+                    if all.last() == Some(&Event::Left) {
+                        return Ok(all);
+                    }
+                }
+                Err(Errno::EAGAIN) => return Ok(all),
+                Err(Errno::EINTR) => {}
+                // Messages were lost: ask again.
+                Err(Errno::ENOBUFS) => self.request()?,
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+}
+
+/// Follows the interface until the tunnel stops or the interface is removed, also into another
+/// network namespace.
+pub(crate) fn run(engine: &Arc<Engine>) {
+    loop {
+        let socket = match &*engine.link() {
+            LinkWatch::Here(watched) => Some(watched.socket.clone()),
+            LinkWatch::Elsewhere => None,
+            LinkWatch::Gone => return,
+        };
+        let timeout =
+            if socket.is_some() { PollTimeout::NONE } else { PollTimeout::from(PROBE_INTERVAL) };
+        let fds = [Some(engine.stop_event.as_fd()), socket.as_ref().map(|socket| socket.as_fd())];
+        let mut fds: Vec<_> =
+            fds.into_iter().flatten().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        if let Err(errno) = poll(&mut fds, timeout)
+            && errno != Errno::EINTR
+        {
+            log::error!("cannot wait for the interface's state: {}", errno.desc());
+            return;
+        }
+        if engine.is_stopping() {
+            return;
+        }
+        engine.sync_link();
+    }
+}
+
+impl Engine {
+    /// Takes over the link's state at this moment.
+    pub(crate) fn sync_link(self: &Arc<Self>) {
+        let mut link = self.link();
+        let known_mtu = self.mtu.load(Ordering::Relaxed) as u32;
+        let mut left = false;
+        if let LinkWatch::Here(watched) = &*link {
+            match watched.drain() {
+                Ok(events) => {
+                    for event in events {
+                        match event {
+                            Event::State { up, mtu } => self.set_link(up, mtu.unwrap_or(known_mtu)),
+                            Event::Left => left = true,
+                        }
+                    }
+                }
+                Err(errno) => {
+                    log::error!("cannot read the interface's state: {}", errno.desc());
+                    left = true;
+                }
+            }
+        }
+        if left {
+            *link = LinkWatch::Elsewhere;
+        }
+        if let LinkWatch::Elsewhere = &*link {
+            match self.tun.is_up() {
+                Some(up) if up != self.configuration().link_up => {
+                    self.set_link(up, self.tun.mtu_elsewhere().unwrap_or(known_mtu));
+                }
+                Some(_) => {}
+                None => *link = LinkWatch::Gone,
+            }
+        }
+    }
+}
+
+/// The messages about `interface` in one datagram.
+fn events(mut rest: &[u8], interface: u32) -> Vec<Event> {
+    let mut events = Vec::new();
+    while rest.len() >= HEADER_LEN {
+        let length = u32_at(rest, 0) as usize;
+        let kind = u16_at(rest, 4);
+        let Some(body) = rest.get(HEADER_LEN..length) else { break };
+        if body.len() >= LINK_LEN && u32_at(body, 4) == interface {
+            match kind {
+                libc::RTM_NEWLINK => {
+                    let up = u32_at(body, 8) & libc::IFF_UP as u32 != 0;
+                    events.push(Event::State { up, mtu: mtu(&body[LINK_LEN..]) });
+                }
+                libc::RTM_DELLINK => events.push(Event::Left),
+                _ => {}
+            }
+        }
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    events
+}
+
+/// The value of `IFLA_MTU` among a link's attributes.
+fn mtu(mut attributes: &[u8]) -> Option<u32> {
+    while attributes.len() >= 4 {
+        let length = usize::from(u16_at(attributes, 0));
+        let value = attributes.get(4..length)?;
+        if u16_at(attributes, 2) == libc::IFLA_MTU && value.len() == 4 {
+            return Some(u32_at(value, 0));
+        }
+        attributes = attributes.get(length.next_multiple_of(4)..)?;
+    }
+    None
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    u16::from_ne_bytes([bytes[at], bytes[at + 1]])
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn message(kind: u16, interface: u32, flags: u32, attributes: &[u8]) -> Vec<u8> {
+        let mut message = vec![0; HEADER_LEN + LINK_LEN];
+        message[4..6].copy_from_slice(&kind.to_ne_bytes());
+        message[HEADER_LEN + 4..HEADER_LEN + 8].copy_from_slice(&interface.to_ne_bytes());
+        message[HEADER_LEN + 8..HEADER_LEN + 12].copy_from_slice(&flags.to_ne_bytes());
+        message.extend(attributes);
+        let length = message.len() as u32;
+        message[0..4].copy_from_slice(&length.to_ne_bytes());
+        message
+    }
+
+    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+        let mut attribute = ((4 + value.len()) as u16).to_ne_bytes().to_vec();
+        attribute.extend(kind.to_ne_bytes());
+        attribute.extend(value);
+        attribute.resize(attribute.len().next_multiple_of(4), 0);
+        attribute
+    }
+
+    #[test]
+    fn only_messages_about_our_link_count() {
+        let attributes = [
+            attribute(libc::IFLA_IFNAME, b"wg0\0"),
+            attribute(libc::IFLA_MTU, &1380u32.to_ne_bytes()),
+        ]
+        .concat();
+        let up = libc::IFF_UP as u32;
+        let datagram = [
+            message(libc::RTM_NEWLINK, 7, up, &attributes),
+            message(libc::RTM_NEWLINK, 8, up, &attributes),
+            message(libc::RTM_NEWLINK, 7, 0, &[]),
+            message(libc::RTM_DELLINK, 7, 0, &[]),
+        ]
+        .concat();
+        assert_eq!(
+            events(&datagram, 7),
+            [
+                Event::State { up: true, mtu: Some(1380) },
+                Event::State { up: false, mtu: None },
+                Event::Left
+            ]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_datagram_is_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = events(&bytes, 0);
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! A peer of the engine: the protocol's peer, its endpoint and its counters.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use arc_swap::ArcSwapOption;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use wg_noise::PublicKey;
+
+use crate::endpoint::Endpoint;
+
+/// Shared by all threads; the data path reads snapshots and adds to atomics.
+pub(crate) struct Peer {
+    pub(crate) noise: wg_noise::Peer,
+    endpoint: ArcSwapOption<Endpoint>,
+    rx_bytes: AtomicU64,
+    tx_bytes: AtomicU64,
+    removed: AtomicBool,
+    /// An initiation waits in the handshake queue.
+    pub(crate) initiation_queued: AtomicBool,
+    /// Nanoseconds of the earliest deadline in the timers' heap, `u64::MAX` for none.
+    pub(crate) scheduled: AtomicU64,
+}
+
+impl Peer {
+    pub(crate) fn new(public_key: PublicKey) -> Self {
+        Self {
+            noise: wg_noise::Peer::new(public_key),
+            endpoint: ArcSwapOption::empty(),
+            rx_bytes: AtomicU64::new(0),
+            tx_bytes: AtomicU64::new(0),
+            removed: AtomicBool::new(false),
+            initiation_queued: AtomicBool::new(false),
+            scheduled: AtomicU64::new(u64::MAX),
+        }
+    }
+
+    pub(crate) fn endpoint(&self) -> Option<Endpoint> {
+        self.endpoint.load().as_deref().copied()
+    }
+
+    /// Follows the peer to where its last authenticated packet came from, or where the
+    /// configuration says.
+    pub(crate) fn set_endpoint(&self, endpoint: Endpoint) {
+        if self.endpoint() != Some(endpoint) {
+            self.endpoint.store(Some(Arc::new(endpoint)));
+        }
+    }
+
+    /// Lets the kernel choose the source address again.
+    pub(crate) fn clear_source(&self) {
+        self.endpoint.rcu(|endpoint| {
+            endpoint.as_ref().map(|endpoint| match endpoint.source {
+                Some(_) => Arc::new(Endpoint::from(endpoint.address)),
+                None => endpoint.clone(),
+            })
+        });
+    }
+
+    /// Bytes received and sent, headers of messages included, outer IP headers not.
+    pub(crate) fn transfer(&self) -> (u64, u64) {
+        (self.rx_bytes.load(Ordering::Relaxed), self.tx_bytes.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn count_received(&self, bytes: usize) {
+        self.rx_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_sent(&self, bytes: usize) {
+        self.tx_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// The peer is no longer configured; threads that still hold it send nothing more.
+    pub(crate) fn remove(&self) {
+        self.removed.store(true, Ordering::Release);
+        self.noise.reset();
+    }
+
+    pub(crate) fn is_removed(&self) -> bool {
+        self.removed.load(Ordering::Acquire)
+    }
+}
+
+/// `peer(AbCd…WxYz)`, for logs.
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = STANDARD.encode(self.noise.public_key().as_bytes());
+        write!(f, "peer({}…{})", &key[..4], &key[39..43])
+    }
+}

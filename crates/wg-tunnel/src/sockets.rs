@@ -1,0 +1,190 @@
+//! The UDP sockets of a tunnel: IPv4 and IPv6 on one port.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::socket::{
+    AddressFamily, Shutdown, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrLike, bind,
+    getsockname, setsockopt, shutdown, socket, sockopt,
+};
+
+use crate::datagrams::{self, Datagram, SendFailure};
+
+/// Bytes of socket buffer asked for, as in wireguard-go: a burst at full speed fits.
+const BUFFER: usize = 7 << 20;
+/// Attempts to find one port that is free in both families.
+const PORT_ATTEMPTS: usize = 100;
+
+/// Two bound sockets, or one where the kernel has one family only.
+pub(crate) struct Sockets {
+    v4: Option<OwnedFd>,
+    v6: Option<OwnedFd>,
+    port: u16,
+    closed: AtomicBool,
+}
+
+impl Sockets {
+    /// Binds both families to `port`, or to any one that is free for 0.
+    ///
+    /// # Errors
+    /// The kernel's refusal: the port is taken, or there is no permission for the mark.
+    pub(crate) fn bind(port: u16, fwmark: u32) -> Result<Self, Errno> {
+        for _ in 0..PORT_ATTEMPTS {
+            match Self::bind_once(port, fwmark) {
+                Err(Errno::EADDRINUSE) if port == 0 => {}
+                result => return result,
+            }
+        }
+        Err(Errno::EADDRINUSE)
+    }
+
+    fn bind_once(port: u16, fwmark: u32) -> Result<Self, Errno> {
+        let any4 = SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port));
+        let v4 = present(open(AddressFamily::Inet, &any4, fwmark))?;
+        let port = match &v4 {
+            Some(fd) => getsockname::<SockaddrIn>(fd.as_raw_fd())?.port(),
+            None => port,
+        };
+        let any6 = SockaddrIn6::from(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0));
+        let v6 = present(open(AddressFamily::Inet6, &any6, fwmark))?;
+        let port = match (&v4, &v6) {
+            (None, None) => return Err(Errno::EAFNOSUPPORT),
+            (None, Some(fd)) => getsockname::<SockaddrIn6>(fd.as_raw_fd())?.port(),
+            _ => port,
+        };
+        Ok(Self { v4, v6, port, closed: AtomicBool::new(false) })
+    }
+
+    /// The port that both are bound to.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The sockets that there are.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        [&self.v4, &self.v6].into_iter().flatten().map(OwnedFd::as_fd)
+    }
+
+    /// Marks the packets to come.
+    pub(crate) fn set_fwmark(&self, fwmark: u32) -> Result<(), Errno> {
+        self.iter().try_for_each(|fd| setsockopt(&fd, sockopt::Mark, &fwmark))
+    }
+
+    /// Wakes the threads that wait for datagrams; they find [`Sockets::is_closed`]. Sending
+    /// works until the last owner is gone.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        for fd in self.iter() {
+            // Says ENOTCONN of an unconnected socket, and wakes all the same.
+            let _ = shutdown(fd.as_raw_fd(), Shutdown::Read);
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Sends datagrams in order; `failed` is told the position of each that went wrong.
+    pub(crate) fn send<'a>(
+        &self,
+        datagrams: &(impl Iterator<Item = Datagram<'a>> + Clone),
+        mut failed: impl FnMut(usize, SendFailure),
+    ) {
+        for (family_is_v4, socket) in [(true, &self.v4), (false, &self.v6)] {
+            let ours = datagrams
+                .clone()
+                .enumerate()
+                .filter(|(_, datagram)| datagram.endpoint.address.is_ipv4() == family_is_v4);
+            match socket {
+                Some(fd) => datagrams::send(fd.as_fd(), ours, &mut failed),
+                None => {
+                    ours.for_each(|(i, _)| failed(i, SendFailure::Dropped(Errno::EAFNOSUPPORT)));
+                }
+            }
+        }
+    }
+}
+
+/// A missing family is no error.
+fn present(socket: Result<OwnedFd, Errno>) -> Result<Option<OwnedFd>, Errno> {
+    match socket {
+        Err(Errno::EAFNOSUPPORT) => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+fn open(family: AddressFamily, any: &dyn SockaddrLike, fwmark: u32) -> Result<OwnedFd, Errno> {
+    let fd = socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    if family == AddressFamily::Inet6 {
+        setsockopt(&fd, sockopt::Ipv6V6Only, &true)?;
+        setsockopt(&fd, sockopt::Ipv6RecvPacketInfo, &true)?;
+    } else {
+        setsockopt(&fd, sockopt::Ipv4PacketInfo, &true)?;
+        allow_fragments(fd.as_fd())?;
+    }
+    if fwmark != 0 {
+        setsockopt(&fd, sockopt::Mark, &fwmark)?;
+    }
+    enlarge_buffers(&fd);
+    bind(fd.as_raw_fd(), any)?;
+    Ok(fd)
+}
+
+/// Beyond the host's limit where we may, up to it otherwise; neither is needed to work.
+fn enlarge_buffers(fd: &OwnedFd) {
+    if setsockopt(fd, sockopt::RcvBufForce, &BUFFER).is_err() {
+        let _ = setsockopt(fd, sockopt::RcvBuf, &BUFFER);
+    }
+    if setsockopt(fd, sockopt::SndBufForce, &BUFFER).is_err() {
+        let _ = setsockopt(fd, sockopt::SndBuf, &BUFFER);
+    }
+}
+
+/// No "don't fragment" bit on the outside, as in the kernel: a router on the way may cut what is
+/// too long for it instead of dropping it silently.
+fn allow_fragments(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    let value: libc::c_int = libc::IP_PMTUDISC_DONT;
+    // SAFETY: the value is a live c_int, and its size is given.
+    let result = unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_MTU_DISCOVER,
+            (&raw const value).cast(),
+            size_of_val(&value) as u32,
+        )
+    };
+    Errno::result(result).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn port_0_finds_one_port_for_both_families() {
+        let sockets = Sockets::bind(0, 0).unwrap();
+        assert_ne!(sockets.port(), 0);
+        assert!(Sockets::bind(sockets.port(), 0).is_err());
+    }
+
+    #[test]
+    fn closing_wakes_a_thread_that_waits() {
+        let sockets = Sockets::bind(0, 0).unwrap();
+        std::thread::scope(|scope| {
+            for fd in sockets.iter() {
+                let sockets = &sockets;
+                scope.spawn(move || {
+                    let mut batch = crate::datagrams::ReceivedBatch::new();
+                    while !sockets.is_closed() {
+                        batch.receive(fd).unwrap();
+                    }
+                });
+            }
+            sockets.close();
+        });
+    }
+}

@@ -1,0 +1,78 @@
+//! A running tunnel.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crate::engine::Engine;
+use crate::handshakes::Handshakes;
+use crate::link::LinkWatch;
+use crate::status::Status;
+use crate::timers::Timers;
+use crate::tun::Tun;
+use crate::update::{ApplyError, Update};
+use crate::{link, outbound};
+
+/// A TUN device and the threads that forward its packets. Dropping it ends them, and the
+/// interface with them.
+pub struct Tunnel {
+    engine: Arc<Engine>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Tunnel {
+    /// Starts the threads. UDP sockets are bound while the interface is up.
+    ///
+    /// # Errors
+    /// When the interface's state cannot be followed or a thread not be started.
+    pub fn start(tun: Tun) -> io::Result<Self> {
+        let link = LinkWatch::open(&tun)?;
+        let engine = Arc::new(Engine::new(tun, link)?);
+        let mut tunnel = Self { engine, threads: Vec::new() };
+        tunnel.engine.sync_link();
+        tunnel.spawn("link", link::run)?;
+        tunnel.spawn("timers", Timers::run)?;
+        tunnel.spawn("handshakes", Handshakes::run)?;
+        tunnel.spawn("tun-to-udp", outbound::run)?;
+        Ok(tunnel)
+    }
+
+    /// Changes the configuration, whole or not at all.
+    ///
+    /// # Errors
+    /// When the port cannot be bound, packets cannot be marked, or there are too many peers.
+    pub fn apply(&self, update: Update) -> Result<(), ApplyError> {
+        self.engine.sync_link();
+        self.engine.apply(update)
+    }
+
+    /// The configuration and state now.
+    pub fn status(&self) -> Status {
+        self.engine.sync_link();
+        self.engine.status()
+    }
+
+    /// Becomes readable when the interface is gone.
+    pub fn gone(&self) -> BorrowedFd<'_> {
+        self.engine.gone_event.as_fd()
+    }
+
+    fn spawn(&mut self, name: &str, run: fn(&Arc<Engine>)) -> io::Result<()> {
+        let engine = self.engine.clone();
+        let thread = std::thread::Builder::new().name(name.to_owned());
+        self.threads.push(thread.spawn(move || run(&engine))?);
+        Ok(())
+    }
+}
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        self.engine.begin_stop();
+        for thread in self.threads.drain(..) {
+            // One that panicked has said so itself.
+            let _ = thread.join();
+        }
+        self.engine.unbind(&mut self.engine.configuration_mut());
+    }
+}

@@ -1,0 +1,112 @@
+//! A tunnel without a daemon, in a network namespace of the test's own thread.
+
+use std::os::fd::AsRawFd;
+
+use nix::libc;
+use nix::net::if_::if_nametoindex;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, send, socket};
+use wg_tunnel::{AllowedIp, AllowedIpChange, PeerUpdate, PublicKey, Secret, Tun, Tunnel, Update};
+
+/// Runs a test where nothing else is.
+fn in_own_network(test: fn()) {
+    let thread = std::thread::spawn(move || {
+        unshare(CloneFlags::CLONE_NEWNET).expect("these tests need root");
+        test();
+    });
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+#[test]
+fn dropping_a_tunnel_ends_its_threads_and_the_interface() {
+    in_own_network(|| {
+        let tunnel = Tunnel::start(Tun::create("wg0").unwrap()).unwrap();
+        change_link(libc::RTM_NEWLINK, "wg0", libc::IFF_UP);
+        assert_ne!(tunnel.status().listen_port, 0, "the sockets are bound");
+        drop(tunnel);
+        // Each thread has a share of the device, which takes the interface with it.
+        assert!(if_nametoindex("wg0").is_err());
+    });
+}
+
+#[test]
+fn the_status_is_what_was_applied() {
+    in_own_network(|| {
+        let tunnel = Tunnel::start(Tun::create("wg0").unwrap()).unwrap();
+        let ip = AllowedIp::new("10.1.2.3".parse().unwrap(), 8).unwrap();
+        let peer = || PeerUpdate {
+            public_key: PublicKey::from([7; 32]),
+            remove: false,
+            update_only: false,
+            preshared_key: Some(Secret::from([5; 32])),
+            endpoint: Some("[2001:db8::1]:9".parse().unwrap()),
+            persistent_keepalive: Some(25),
+            replace_allowed_ips: true,
+            allowed_ips: vec![AllowedIpChange { ip, remove: false }],
+        };
+        let update = Update {
+            private_key: Some(Secret::from([3; 32])),
+            listen_port: Some(4000),
+            fwmark: Some(9),
+            replace_peers: true,
+            peers: vec![peer()],
+        };
+        tunnel.apply(update).unwrap();
+        let status = tunnel.status();
+        assert_eq!(status.private_key, Some(Secret::from([3; 32])));
+        assert_eq!((status.listen_port, status.fwmark), (4000, 9));
+        let [shown] = &status.peers[..] else { panic!("one peer") };
+        assert_eq!(shown.public_key, PublicKey::from([7; 32]));
+        assert_eq!(shown.preshared_key, Some(Secret::from([5; 32])));
+        assert_eq!(shown.endpoint, peer().endpoint);
+        assert_eq!(shown.persistent_keepalive, 25);
+        assert_eq!(shown.allowed_ips, [ip]);
+        assert_eq!((shown.rx_bytes, shown.tx_bytes, shown.last_handshake), (0, 0, None));
+        // Zeros clear keys; an update of a peer that is not there does nothing.
+        let unknown =
+            PeerUpdate { public_key: PublicKey::from([8; 32]), update_only: true, ..peer() };
+        let cleared = PeerUpdate { preshared_key: Some(Secret::from([0; 32])), ..peer() };
+        let update = Update {
+            private_key: Some(Secret::from([0; 32])),
+            peers: vec![unknown, cleared],
+            ..Update::default()
+        };
+        tunnel.apply(update).unwrap();
+        let status = tunnel.status();
+        assert_eq!(status.private_key, None);
+        assert_eq!(status.peers.len(), 1);
+        assert_eq!(status.peers[0].preshared_key, None);
+        assert!(!format!("{status:?}").contains("5, 5"), "secrets do not show");
+    });
+}
+
+#[test]
+fn the_descriptor_tells_when_the_interface_is_gone() {
+    in_own_network(|| {
+        let tun = Tun::create("wg0").unwrap();
+        let tunnel = Tunnel::start(tun).unwrap();
+        let mut fds = [PollFd::new(tunnel.gone(), PollFlags::POLLIN)];
+        assert_eq!(poll(&mut fds, PollTimeout::ZERO), Ok(0));
+        change_link(libc::RTM_DELLINK, "wg0", 0);
+        assert_eq!(poll(&mut fds, PollTimeout::from(20_000u16)), Ok(1));
+    });
+}
+
+/// Removes an interface or sets its flags, over netlink.
+fn change_link(kind: u16, name: &str, flags: i32) {
+    let flag = SockFlag::SOCK_CLOEXEC;
+    let netlink = socket(AddressFamily::Netlink, SockType::Raw, flag, SockProtocol::NetlinkRoute)
+        .expect("a netlink socket");
+    let index = if_nametoindex(name).expect("the interface exists");
+    let mut message = [0; 32];
+    message[0..4].copy_from_slice(&32u32.to_ne_bytes());
+    message[4..6].copy_from_slice(&kind.to_ne_bytes());
+    message[6..8].copy_from_slice(&(libc::NLM_F_REQUEST as u16).to_ne_bytes());
+    message[20..24].copy_from_slice(&index.to_ne_bytes());
+    message[24..28].copy_from_slice(&flags.to_ne_bytes());
+    message[28..32].copy_from_slice(&flags.to_ne_bytes());
+    send(netlink.as_raw_fd(), &message, MsgFlags::empty()).expect("the request is sent");
+}
