@@ -43,6 +43,22 @@ pub struct Peer {
     pub allowed_ips: Vec<AllowedIp>,
 }
 
+impl Peer {
+    /// A peer without keys, endpoint, traffic or allowed IPs.
+    pub fn new(public_key: PublicKey) -> Self {
+        Self {
+            public_key,
+            preshared_key: None,
+            endpoint: None,
+            persistent_keepalive: 0,
+            last_handshake: None,
+            rx_bytes: 0,
+            tx_bytes: 0,
+            allowed_ips: Vec::new(),
+        }
+    }
+}
+
 /// A change to an interface. `None` leaves a value as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DeviceUpdate {

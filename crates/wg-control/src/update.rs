@@ -1,0 +1,122 @@
+//! From a configuration file to a change.
+
+use std::net::SocketAddr;
+
+use wg_config::{Config, Endpoint, KEY_LEN, PrivateKey};
+
+use crate::{DeviceUpdate, PeerUpdate};
+
+impl DeviceUpdate {
+    /// Adds what a file says to an interface: what it does not say stays (`wg addconf`).
+    ///
+    /// # Errors
+    /// The first error of `resolve`, which turns an endpoint into an address.
+    pub fn adding<E>(
+        config: &Config,
+        mut resolve: impl FnMut(&Endpoint) -> Result<SocketAddr, E>,
+    ) -> Result<Self, E> {
+        let peers = config.peers.iter().map(|peer| peer_update(peer, &mut resolve));
+        Ok(Self {
+            private_key: config.interface.private_key.clone(),
+            listen_port: config.interface.listen_port,
+            fwmark: config.interface.fwmark,
+            replace_peers: false,
+            peers: peers.collect::<Result<_, E>>()?,
+        })
+    }
+
+    /// Makes an interface what a file says: what it does not say is cleared (`wg setconf`).
+    ///
+    /// # Errors
+    /// The first error of `resolve`, which turns an endpoint into an address.
+    pub fn replacing<E>(
+        config: &Config,
+        resolve: impl FnMut(&Endpoint) -> Result<SocketAddr, E>,
+    ) -> Result<Self, E> {
+        let mut update = Self::adding(config, resolve)?;
+        update.private_key.get_or_insert_with(|| PrivateKey::from([0; KEY_LEN]));
+        update.listen_port.get_or_insert(0);
+        update.fwmark.get_or_insert(0);
+        update.replace_peers = true;
+        Ok(update)
+    }
+}
+
+fn peer_update<E>(
+    peer: &wg_config::Peer,
+    resolve: &mut impl FnMut(&Endpoint) -> Result<SocketAddr, E>,
+) -> Result<PeerUpdate, E> {
+    Ok(PeerUpdate {
+        preshared_key: peer.preshared_key.clone(),
+        endpoint: peer.endpoint.as_ref().map(resolve).transpose()?,
+        persistent_keepalive: peer.persistent_keepalive,
+        replace_allowed_ips: peer.replace_allowed_ips,
+        allowed_ips: peer.allowed_ips.clone(),
+        ..PeerUpdate::new(peer.public_key)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use wg_config::{AllowedIp, AllowedIpChange, Interface};
+
+    use super::*;
+    use crate::uapi;
+
+    fn config() -> Config {
+        let peer = wg_config::Peer {
+            name: None,
+            public_key: [2; KEY_LEN].into(),
+            preshared_key: None,
+            endpoint: Some(Endpoint { host: "host".to_owned(), service: "5".to_owned() }),
+            persistent_keepalive: Some(7),
+            replace_allowed_ips: true,
+            allowed_ips: vec![AllowedIpChange::from(
+                AllowedIp::new("10.0.0.0".parse().unwrap(), 8).unwrap(),
+            )],
+        };
+        let interface = Interface { fwmark: Some(6), ..Interface::default() };
+        Config { interface, peers: vec![peer] }
+    }
+
+    fn text(update: &DeviceUpdate) -> String {
+        let mut text = Vec::new();
+        uapi::write_set(&mut text, update).unwrap();
+        String::from_utf8(text).unwrap()
+    }
+
+    fn found(_: &Endpoint) -> Result<SocketAddr, ()> {
+        Ok("192.0.2.1:5".parse().unwrap())
+    }
+
+    /// As the original sends it for `wg addconf`.
+    #[test]
+    fn adding_leaves_alone_what_the_file_does_not_say() {
+        let update = DeviceUpdate::adding(&config(), found).unwrap();
+        let expected = format!(
+            "set=1\nfwmark=6\npublic_key={}\nendpoint=192.0.2.1:5\n\
+             persistent_keepalive_interval=7\nreplace_allowed_ips=true\n\
+             allowed_ip=10.0.0.0/8\n\n",
+            "02".repeat(KEY_LEN)
+        );
+        assert_eq!(text(&update), expected);
+    }
+
+    /// As the original sends it for `wg setconf`.
+    #[test]
+    fn replacing_clears_what_the_file_does_not_say() {
+        let update = DeviceUpdate::replacing(&Config::default(), found).unwrap();
+        let expected = format!(
+            "set=1\nprivate_key={}\nlisten_port=0\nfwmark=0\nreplace_peers=true\n\n",
+            "00".repeat(KEY_LEN)
+        );
+        assert_eq!(text(&update), expected);
+        let update = DeviceUpdate::replacing(&config(), found).unwrap();
+        assert_eq!((update.fwmark, update.replace_peers), (Some(6), true));
+    }
+
+    #[test]
+    fn an_endpoint_that_does_not_resolve_ends_it() {
+        assert_eq!(DeviceUpdate::adding(&config(), |_| Err("no")), Err("no"));
+    }
+}
