@@ -1,0 +1,131 @@
+//! The clients of the UAPI socket, each served by a thread of its own.
+
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use wg_control::SecretWriter;
+use wg_control::uapi::{Request, RequestReader, write_device, write_errno};
+use wg_tunnel::Tunnel;
+
+use crate::device;
+
+/// Connections at a time. When there are more, the one that has been silent for longest is cut,
+/// so that clients that hang never keep others out.
+const MAX_CLIENTS: usize = 32;
+/// Bytes of stack for a client's thread.
+const STACK: usize = 512 * 1024;
+
+/// The connections now open.
+pub(crate) struct Clients {
+    interface: String,
+    tunnel: Arc<Tunnel>,
+    open: Vec<Client>,
+    /// Counts what clients do: the order in which they were last heard.
+    clock: Arc<AtomicU64>,
+}
+
+struct Client {
+    stream: Arc<UnixStream>,
+    heard: Arc<AtomicU64>,
+    done: Arc<AtomicBool>,
+}
+
+impl Clients {
+    pub(crate) fn new(interface: String, tunnel: Arc<Tunnel>) -> Self {
+        Self { interface, tunnel, open: Vec::new(), clock: Arc::default() }
+    }
+
+    /// Serves a new connection.
+    pub(crate) fn add(&mut self, stream: UnixStream) {
+        self.open.retain(|client| !client.done.load(Ordering::Acquire));
+        if self.open.len() >= MAX_CLIENTS {
+            self.cut_one();
+        }
+        let client = Client {
+            stream: Arc::new(stream),
+            heard: Arc::new(AtomicU64::new(self.clock.fetch_add(1, Ordering::Relaxed))),
+            done: Arc::default(),
+        };
+        let connection = Connection {
+            stream: client.stream.clone(),
+            heard: client.heard.clone(),
+            clock: self.clock.clone(),
+        };
+        let (interface, tunnel, done) =
+            (self.interface.clone(), self.tunnel.clone(), client.done.clone());
+        let thread = std::thread::Builder::new().name("uapi client".to_owned()).stack_size(STACK);
+        let spawned = thread.spawn(move || {
+            if let Err(error) = serve(&interface, &tunnel, &connection) {
+                log::debug!("UAPI client: {error}");
+            }
+            // The client sees the end even while the list still holds the stream.
+            let _ = connection.stream.shutdown(Shutdown::Both);
+            done.store(true, Ordering::Release);
+        });
+        match spawned {
+            Ok(_) => self.open.push(client),
+            Err(error) => log::error!("cannot serve a UAPI client: {error}"),
+        }
+    }
+
+    /// Ends the connection that has been silent for longest; `false` when there is none.
+    pub(crate) fn cut_one(&mut self) -> bool {
+        let oldest =
+            (0..self.open.len()).min_by_key(|i| self.open[*i].heard.load(Ordering::Relaxed));
+        let Some(oldest) = oldest else { return false };
+        let client = self.open.swap_remove(oldest);
+        log::debug!("too many UAPI clients: the one silent for longest is cut off");
+        let _ = client.stream.shutdown(Shutdown::Both);
+        true
+    }
+}
+
+/// A stream that notes when its client was last heard.
+struct Connection {
+    stream: Arc<UnixStream>,
+    heard: Arc<AtomicU64>,
+    clock: Arc<AtomicU64>,
+}
+
+impl Read for &Connection {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = (&*self.stream).read(buffer)?;
+        self.heard.store(self.clock.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+        Ok(length)
+    }
+}
+
+/// Answers requests until the client has no more or breaks the protocol.
+fn serve(interface: &str, tunnel: &Tunnel, connection: &Connection) -> anyhow::Result<()> {
+    let mut requests = RequestReader::new(connection);
+    loop {
+        let request = match requests.next() {
+            Ok(Some(request)) => request,
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                let mut answer = SecretWriter::new(&*connection.stream);
+                write_errno(&mut answer, error.errno())?;
+                answer.flush()?;
+                return Err(error.into());
+            }
+        };
+        let mut answer = SecretWriter::new(&*connection.stream);
+        match request {
+            Request::Get => {
+                let device = device::from_status(interface, tunnel.status());
+                write_device(&mut answer, &device)?;
+            }
+            Request::Set(update) => {
+                let result = tunnel.apply(device::to_update(update));
+                if let Err(error) = &result {
+                    log::error!("{error}");
+                }
+                write_errno(&mut answer, result.map_or_else(|error| error.errno(), |()| 0))?;
+            }
+        }
+        answer.flush()?;
+    }
+}
