@@ -1,0 +1,113 @@
+//! What the command line asks for.
+
+use std::ffi::{OsStr, OsString};
+
+use clap::builder::ValueParser;
+use clap::{Arg, Command};
+
+/// One request.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Request {
+    /// Print the usage because it was asked for.
+    Help,
+    /// Bring the tunnel up.
+    Up(OsString),
+    /// Take the tunnel down.
+    Down(OsString),
+    /// Write the interface's state to the file.
+    Save(OsString),
+    /// Print the part of the file that `wg` reads.
+    Strip(OsString),
+}
+
+/// Reads the arguments, the program's name included; `None` when they are no request.
+pub(crate) fn parse(arguments: &[OsString]) -> Option<Request> {
+    if let [_, only] = arguments
+        && ["help", "-h", "--help"].iter().any(|word| only == OsStr::new(word))
+    {
+        return Some(Request::Help);
+    }
+    let matches = command().try_get_matches_from(arguments).ok()?;
+    let (verb, matches) = matches.subcommand()?;
+    let target = matches.get_one::<OsString>("TARGET")?.clone();
+    match verb {
+        "up" => Some(Request::Up(target)),
+        "down" => Some(Request::Down(target)),
+        "save" => Some(Request::Save(target)),
+        "strip" => Some(Request::Strip(target)),
+        _ => None,
+    }
+}
+
+/// The usage. Its first line is part of the contract with scripts.
+pub(crate) fn usage(program: &str) -> String {
+    format!(
+        "\
+Usage: {program} [ up | down | save | strip ] [ CONFIG_FILE | INTERFACE ]
+
+  CONFIG_FILE is a path that ends in the interface's name and `.conf'. A bare
+  INTERFACE stands for /etc/wireguard/INTERFACE.conf. The file is what wg(8)
+  reads with `setconf', and its [Interface] section may also hold:
+
+  - Address: addresses of the interface, with an optional prefix length;
+    may be given more than once.
+  - DNS: name servers and search domains while the interface is up.
+  - MTU: in bytes; found from the routes to the peers where not given.
+  - Table: the routing table for the peers' allowed IPs, by number or name;
+    `off' for no routes, `auto' for the main table.
+  - PreUp, PostUp, PreDown, PostDown: commands for bash(1), run in order at
+    that point; `%i' stands for INTERFACE.
+  - SaveConfig: `true' to write the interface's state back on the way down.
+"
+    )
+}
+
+fn command() -> Command {
+    let verb = |name: &'static str| {
+        let target = Arg::new("TARGET")
+            .required(true)
+            .allow_hyphen_values(true)
+            .value_parser(ValueParser::os_string());
+        Command::new(name).disable_help_flag(true).arg(target)
+    };
+    Command::new("wg-quick")
+        .disable_help_flag(true)
+        .disable_help_subcommand(true)
+        .disable_version_flag(true)
+        .subcommand_required(true)
+        .subcommands([verb("up"), verb("down"), verb("save"), verb("strip")])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Option<Request> {
+        parse(&line.split(' ').map(OsString::from).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_verb_and_a_target_are_a_request() {
+        assert_eq!(parsed("wg-quick up wg0"), Some(Request::Up("wg0".into())));
+        assert_eq!(parsed("wg-quick down ./wg0.conf"), Some(Request::Down("./wg0.conf".into())));
+        assert_eq!(parsed("wg-quick save wg0"), Some(Request::Save("wg0".into())));
+        assert_eq!(parsed("wg-quick strip -x"), Some(Request::Strip("-x".into())));
+        assert_eq!(parsed("wg-quick up --help"), Some(Request::Up("--help".into())));
+    }
+
+    #[test]
+    fn help_is_asked_for_in_three_ways() {
+        for line in ["wg-quick help", "wg-quick -h", "wg-quick --help"] {
+            assert_eq!(parsed(line), Some(Request::Help), "{line}");
+        }
+    }
+
+    #[test]
+    fn everything_else_is_no_request() {
+        for line in
+            ["wg-quick", "wg-quick up", "wg-quick up a b", "wg-quick frobnicate wg0", "wg-quick -v"]
+        {
+            assert_eq!(parsed(line), None, "{line}");
+        }
+    }
+}

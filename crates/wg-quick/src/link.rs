@@ -1,0 +1,147 @@
+//! The interface itself: in the kernel, or as a userspace daemon's TUN device.
+
+use std::env;
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use nix::errno::Errno;
+use wg_hostnet::Link;
+
+use crate::hook::success;
+use crate::host::Host;
+use crate::say;
+
+/// How long a daemon may take to answer, or to go.
+const PATIENCE: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(5);
+
+/// Makes the interface in the kernel; where that knows no WireGuard, starts the userspace daemon and
+/// waits until it answers.
+///
+/// # Errors
+/// When neither works. Nothing is left behind.
+pub(crate) fn create_link(host: &Host) -> anyhow::Result<()> {
+    let refusal = match host.net.create_wireguard(&host.interface) {
+        Ok(()) => return Ok(()),
+        Err(error) => error,
+    };
+    if !refusal.is(Errno::EOPNOTSUPP) {
+        return Err(refusal.into());
+    }
+    say(format_args!("{refusal}"));
+    let (name, program) = implementation(host)?;
+    say(format_args!(
+        "[!] This kernel has no WireGuard. Falling back to a userspace implementation."
+    ));
+    say(format_args!("[#] {name} {}", host.interface));
+    let started = start(host, &program);
+    if started.is_err() && host.net.link(&host.interface)?.is_some() {
+        delete_link(host)?;
+    }
+    started
+}
+
+/// Removes the interface. Where it is a daemon's, that ends, and its socket is waited for. An
+/// interface that is gone already is no error.
+///
+/// # Errors
+/// When the kernel refuses.
+pub(crate) fn delete_link(host: &Host) -> anyhow::Result<()> {
+    let Some(link) = host.net.link(&host.interface)? else {
+        return remove_stale_socket(host);
+    };
+    if !is_ours(&link) {
+        return Ok(());
+    }
+    match host.net.delete_link(&link) {
+        Err(error) if !error.is(Errno::ENODEV) => return Err(error.into()),
+        _ => {}
+    }
+    if link.kind.as_deref() == Some("wireguard") {
+        return Ok(());
+    }
+    let deadline = Instant::now() + PATIENCE;
+    while socket(host).exists() {
+        if Instant::now() > deadline {
+            return remove_stale_socket(host);
+        }
+        sleep(POLL);
+    }
+    Ok(())
+}
+
+/// Whether there is anything for [`delete_link`] to remove.
+///
+/// # Errors
+/// When the kernel does not answer.
+pub(crate) fn is_left(host: &Host) -> anyhow::Result<bool> {
+    Ok(match host.net.link(&host.interface)? {
+        Some(link) => is_ours(&link),
+        None => is_stale(&socket(host)),
+    })
+}
+
+/// `WG_QUICK_USERSPACE_IMPLEMENTATION`, else our own: what to call it, and where it is.
+fn implementation(host: &Host) -> anyhow::Result<(String, PathBuf)> {
+    let chosen = env::var_os("WG_QUICK_USERSPACE_IMPLEMENTATION").filter(|name| !name.is_empty());
+    let name = chosen.unwrap_or_else(|| "wg-userspace".into());
+    let shown = name.to_string_lossy().into_owned();
+    match host.programs.find(&name) {
+        Some(program) => Ok((shown, program)),
+        None => {
+            bail!("this kernel has no WireGuard, and there is no `{shown}' in PATH to do its work")
+        }
+    }
+}
+
+fn start(host: &Host, program: &Path) -> anyhow::Result<()> {
+    let mut command = host.programs.command(program);
+    // In a process group of its own, so that a later Ctrl-C does not reach the daemon.
+    command.arg(&host.interface).process_group(0);
+    let mut child = host
+        .signals
+        .spawn(&mut command)
+        .with_context(|| format!("`{}' cannot be run", program.display()))?;
+    success(host.signals.wait(&mut child)?)
+        .with_context(|| format!("`{}' could not start", program.display()))?;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        host.signals.check()?;
+        let error = match wg_control::get(&host.interface) {
+            Ok(_) => return Ok(()),
+            Err(error) => error,
+        };
+        if Instant::now() > deadline {
+            bail!("`{}' does not answer: {error}", program.display());
+        }
+        sleep(POLL);
+    }
+}
+
+/// A name that the journal knows may belong to something else by now.
+fn is_ours(link: &Link) -> bool {
+    matches!(link.kind.as_deref(), Some("wireguard" | "tun"))
+}
+
+fn remove_stale_socket(host: &Host) -> anyhow::Result<()> {
+    let socket = socket(host);
+    if is_stale(&socket) {
+        fs::remove_file(&socket).with_context(|| format!("{}: remove", socket.display()))?;
+    }
+    Ok(())
+}
+
+/// Whether a daemon that died left this socket, so that nobody serves it.
+fn is_stale(socket: &Path) -> bool {
+    UnixStream::connect(socket).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+}
+
+fn socket(host: &Host) -> PathBuf {
+    PathBuf::from(format!("/var/run/wireguard/{}.sock", host.interface))
+}

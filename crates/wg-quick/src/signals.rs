@@ -1,0 +1,149 @@
+//! SIGINT, SIGTERM and SIGHUP, taken between steps and while a child runs.
+//!
+//! They are blocked and read from a descriptor, so that one that arrives at any instant is seen, and
+//! none arrives in the middle of a step.
+
+use std::fs;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{
+    SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, kill, sigaction,
+};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::Pid;
+
+/// `SI_KERNEL`: the signal comes from the terminal, which sends it to the whole foreground group.
+const FROM_TERMINAL: i32 = 0x80;
+
+/// The command was interrupted by this signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("interrupted by {0}")]
+pub(crate) struct Interrupted(pub Signal);
+
+/// The blocked signals.
+pub(crate) struct Signals {
+    descriptor: SignalFd,
+    /// What children start with.
+    original_mask: SigSet,
+}
+
+impl Signals {
+    /// Blocks the signals. One that was ignored at the start, as under nohup, stays ignored.
+    ///
+    /// # Errors
+    /// When the kernel gives no descriptor.
+    pub(crate) fn block() -> Result<Self, Errno> {
+        let mut ours = SigSet::empty();
+        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+            if matches!(set_action(signal, SigHandler::SigDfl)?, SigHandler::SigIgn) {
+                set_action(signal, SigHandler::SigIgn)?;
+            } else {
+                ours.add(signal);
+            }
+        }
+        // Were it ignored, children would vanish without a status.
+        set_action(Signal::SIGCHLD, SigHandler::SigDfl)?;
+        ours.add(Signal::SIGCHLD);
+        let original_mask = ours.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        Ok(Self { descriptor: SignalFd::with_flags(&ours, flags)?, original_mask })
+    }
+
+    /// Fails when a signal asked us to stop.
+    ///
+    /// # Errors
+    /// [`Interrupted`].
+    pub(crate) fn check(&self) -> Result<(), Interrupted> {
+        match self.next_interrupt() {
+            Some((signal, _)) => Err(Interrupted(signal)),
+            None => Ok(()),
+        }
+    }
+
+    /// Starts a child with the signals as they were before we blocked them.
+    ///
+    /// # Errors
+    /// As [`Command::spawn`].
+    pub(crate) fn spawn(&self, command: &mut Command) -> io::Result<Child> {
+        let mask = self.original_mask;
+        // SAFETY: between fork and exec the closure only calls pthread_sigmask, which is
+        // async-signal-safe, on a set that it owns.
+        unsafe { command.pre_exec(move || mask.thread_set_mask().map_err(io::Error::from)) };
+        command.spawn()
+    }
+
+    /// Waits until the child ends.
+    ///
+    /// A signal to us goes on to the child and all that it started; the child is waited for all the
+    /// same, so that nothing of it runs while its work is undone.
+    ///
+    /// # Errors
+    /// [`Interrupted`], however the child ended; or what waiting said.
+    pub(crate) fn wait(&self, child: &mut Child) -> anyhow::Result<ExitStatus> {
+        let mut interrupt = None;
+        loop {
+            while let Some((signal, from_terminal)) = self.next_interrupt() {
+                interrupt.get_or_insert(Interrupted(signal));
+                if !from_terminal {
+                    for pid in family(child.id()) {
+                        // One that has ended in the meantime needs no signal.
+                        let _ = kill(pid, signal);
+                    }
+                }
+            }
+            if let Some(status) = child.try_wait()? {
+                return interrupt.map_or(Ok(status), |interrupt| Err(interrupt.into()));
+            }
+            let mut descriptors = [PollFd::new(self.descriptor.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut descriptors, PollTimeout::NONE) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    /// The next signal that asks us to stop, and whether the terminal sent it. Drops SIGCHLD.
+    fn next_interrupt(&self) -> Option<(Signal, bool)> {
+        loop {
+            let info = self.descriptor.read_signal().ok().flatten()?;
+            let signal = Signal::try_from(i32::try_from(info.ssi_signo).ok()?).ok()?;
+            if signal != Signal::SIGCHLD {
+                return Some((signal, info.ssi_code == FROM_TERMINAL));
+            }
+        }
+    }
+}
+
+fn set_action(signal: Signal, handler: SigHandler) -> Result<SigHandler, Errno> {
+    let action = SigAction::new(handler, SaFlags::empty(), SigSet::empty());
+    // SAFETY: the handler is SIG_DFL or SIG_IGN, so no code of ours runs in signal context.
+    Ok(unsafe { sigaction(signal, &action) }?.handler())
+}
+
+/// A process and its descendants, from `/proc`; the process alone where that is not mounted.
+fn family(root: u32) -> Vec<Pid> {
+    let parents: Vec<(i32, i32)> = fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+            // The name, in parentheses, may hold anything; the parent is the second field after it.
+            let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
+            Some((pid, parent))
+        })
+        .collect();
+    let mut family = vec![root as i32];
+    let mut seen = 0;
+    while let Some(&parent) = family.get(seen) {
+        family.extend(parents.iter().filter(|(_, p)| *p == parent).map(|(pid, _)| *pid));
+        seen += 1;
+    }
+    family.into_iter().map(Pid::from_raw).collect()
+}

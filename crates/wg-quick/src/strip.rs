@@ -1,0 +1,17 @@
+//! `wg-quick strip`.
+
+use std::ffi::OsStr;
+use std::io::{self, Write};
+
+use crate::config_file::ConfigFile;
+
+/// Prints the part of a file that `wg` reads.
+///
+/// # Errors
+/// When there is no such file, or it cannot be printed.
+pub(crate) fn strip(argument: &OsStr) -> anyhow::Result<()> {
+    let file = ConfigFile::locate(argument, |_| false)?;
+    let stripped = wg_config::strip(&file.text()?)?;
+    io::stdout().write_all(&stripped)?;
+    Ok(())
+}

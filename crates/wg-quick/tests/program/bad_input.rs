@@ -1,0 +1,111 @@
+//! Each bad input: one clear sentence, exit code 1, nothing changed.
+
+use anyhow::Result;
+use testbed::Output;
+
+use crate::machine::{INTERFACE, Machine, PEER};
+
+/// Runs `up` on this file, which must be refused before anything is done.
+fn refused(machine: &Machine, config: impl AsRef<[u8]>) -> Result<Output> {
+    machine.config(config)?;
+    let before = machine.settled()?;
+    let output = machine.wg_quick("up wg0")?.code(1)?;
+    assert!(!output.stderr.contains("[#]"), "nothing is begun: {output}");
+    assert_eq!(output.stdout, "");
+    machine.assert_as(&before)?;
+    Ok(output)
+}
+
+#[test]
+fn a_file_that_says_something_wrong_is_refused_with_line_and_column() -> Result<()> {
+    let machine = Machine::new()?;
+    let whole = format!("{INTERFACE}{PEER}");
+    for (from, to, place, word) in [
+        ("kLYkcympiJC9", "", ":2:14", "base64"),
+        ("kLYkcympiJC9", "kLYkcympiJ!9", ":2:14", "base64"),
+        ("10.66.0.2/24", "10.66.0.2/33", ":3:11", "10.66.0.2/33"),
+        ("172.16.5.0/24", "172.16.5.0/99", ":8:28", "172.16.5.0/99"),
+        ("51820", "70000", ":7:22", "70000"),
+        ("Address", "Adress", ":3:1", "Address"),
+        ("[Interface]\n", "MTU = 1400\n[Interface]\n", ":1:1", "MTU"),
+        ("PublicKey", "# PublicKey", ":5:1", "PublicKey"),
+    ] {
+        let output = refused(&machine, whole.replacen(from, to, 1))?;
+        let shown = format!("/etc/wireguard/wg0.conf{place}");
+        assert!(output.stderr.contains(&shown), "{from} -> {to}: {shown} in {output}");
+        assert!(output.stderr.contains(word), "{from} -> {to}: {word} in {output}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_file_that_is_no_text_is_refused() -> Result<()> {
+    let machine = Machine::new()?;
+    let mut text = format!("{INTERFACE}{PEER}").into_bytes();
+    text.extend(b"AllowedIPs = \xff\xfe\n");
+    let output = refused(&machine, text)?;
+    assert!(output.stderr.contains("/etc/wireguard/wg0.conf:9:14"), "{output}");
+    Ok(())
+}
+
+#[test]
+fn a_line_of_100_mb_is_refused_in_a_few_lines() -> Result<()> {
+    let machine = Machine::new()?;
+    let output = refused(&machine, vec![b'a'; 100_000_000])?;
+    assert!(output.stderr.len() < 2000, "{} bytes of error", output.stderr.len());
+    assert!(output.stderr.contains("/etc/wireguard/wg0.conf:1:1"), "{output}");
+    Ok(())
+}
+
+#[test]
+fn what_the_host_cannot_do_is_refused_before_anything_changes() -> Result<()> {
+    let machine = Machine::new()?;
+    let whole = format!("{INTERFACE}{PEER}");
+    let output = refused(&machine, whole.replace("[Peer]", "Table = nosuch\n[Peer]"))?;
+    assert!(output.stderr.contains("`nosuch'"), "{output}");
+    let output = refused(&machine, whole.replace("172.16.5.0/24", "0.0.0.0/0"))?;
+    assert!(output.stderr.contains("0.0.0.0/0"), "{output}");
+    assert_eq!(output.stderr.lines().count(), 1, "{output}");
+    Ok(())
+}
+
+#[test]
+fn an_endpoint_that_cannot_be_resolved_is_refused_before_anything_changes() -> Result<()> {
+    let machine = Machine::new()?;
+    machine.config(format!("{INTERFACE}{PEER}").replace("192.0.2.1", "no.such.invalid"))?;
+    let before = machine.settled()?;
+    let mut command = machine.command("wg-quick")?;
+    command.env("WG_ENDPOINT_RESOLUTION_RETRIES", "0").args(["up", "wg0"]);
+    let output = machine.host.run_command(&mut command, "")?.code(1)?;
+    assert!(output.stderr.ends_with(": `no.such.invalid:51820'\n"), "{output}");
+    assert_eq!(output.stderr.lines().count(), 1, "{output}");
+    machine.assert_as(&before)
+}
+
+#[test]
+fn an_interface_that_exists_is_left_alone() -> Result<()> {
+    let machine = Machine::new()?;
+    machine.host.run("ip link add wg0 type veth peer name other")?.success()?;
+    let output = refused(&machine, format!("{INTERFACE}{PEER}"))?;
+    assert_eq!(output.stderr, "wg-quick: `wg0' already exists\n");
+    let before = machine.settled()?;
+    let output = machine.wg_quick("down wg0")?.code(1)?;
+    assert_eq!(output.stderr, "wg-quick: `wg0' is not a WireGuard interface\n");
+    machine.assert_as(&before)
+}
+
+#[test]
+fn a_tun_device_that_cannot_be_opened_is_told() -> Result<()> {
+    let machine = Machine::new()?;
+    machine.config(format!("{INTERFACE}{PEER}"))?;
+    machine.host.run("mount --bind /dev/null /dev/net/tun")?.success()?;
+    let before = machine.settled()?;
+    let output = machine.wg_quick("up wg0")?;
+    if !output.stderr.contains("[!]") {
+        eprintln!("SKIPPED: the kernel has WireGuard and needs no TUN device");
+        return Ok(());
+    }
+    let output = output.code(1)?;
+    assert!(output.stderr.contains("could not start"), "{output}");
+    machine.assert_as(&before)
+}
