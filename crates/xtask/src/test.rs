@@ -1,0 +1,111 @@
+//! `cargo xtask test`: everything the tests need, then the tests.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, IsTerminal};
+use std::path::Path;
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail};
+use testbed::{originals, packages, privileges, programs, vm};
+
+use crate::build;
+
+/// Debian packages whose programs the tests call.
+const PACKAGES: [&str; 4] = ["bash", "debian-archive-keyring", "iproute2", "strace"];
+
+/// Installs, fetches, builds and tests. `long` adds the tests that take minutes.
+pub(crate) fn run(long: bool) -> Result<()> {
+    println!("Packages: {}", PACKAGES.join(", "));
+    packages::ensure(&PACKAGES)?;
+    println!("The original wg, wg-quick and wireguard-go: {}", originals::folder()?.display());
+    println!("Building the workspace.");
+    if !build::cargo()?.args(["build", "--workspace", "--all-targets"]).status()?.success() {
+        bail!("the workspace cannot be built");
+    }
+    if !privileges::is_root() {
+        privileges::enter_user_namespace()?;
+        println!("Not root: the tests run in a user namespace.");
+    }
+    privileges::check_tun()?;
+    let record = programs::target_folder()?.join("kernel-cases");
+    File::create(&record).with_context(|| format!("cannot write {}", record.display()))?;
+    let mut total = Total::default();
+    let mut success = total.run(&["--workspace", "--no-fail-fast"], &[], &record)?;
+    if long {
+        let package = ["--package", "culvert-tests", "--test", "interop", "--test", "kernel"];
+        success &= total.run(&package, &["--ignored", "--test-threads=1"], &record)?;
+    }
+    tell_kernel_cases(&fs::read_to_string(&record)?);
+    let Total { passed, failed, ignored } = total;
+    println!("\nAll tests: {passed} passed, {failed} failed, {ignored} ignored.");
+    if !success {
+        bail!("the tests failed");
+    }
+    Ok(())
+}
+
+/// The results of all test programs together.
+#[derive(Default)]
+struct Total {
+    passed: u64,
+    failed: u64,
+    ignored: u64,
+}
+
+impl Total {
+    /// Runs tests, passes their output on, and tells whether all succeeded. What is tried on the
+    /// kernel module is added to `record`.
+    fn run(&mut self, selection: &[&str], options: &[&str], record: &Path) -> Result<bool> {
+        let mut cargo = build::cargo()?;
+        cargo.env(vm::RECORD, record);
+        cargo.arg("test").args(selection).arg("--").args(options).stdout(Stdio::piped());
+        if std::io::stdout().is_terminal() {
+            cargo.arg("--color=always");
+        }
+        let mut child = cargo.spawn().context("cannot start cargo")?;
+        let stdout = child.stdout.take().context("cargo has no standard output")?;
+        for line in BufReader::new(stdout).lines() {
+            let line = line?;
+            println!("{line}");
+            self.passed += count(&line, "passed");
+            self.failed += count(&line, "failed");
+            self.ignored += count(&line, "ignored");
+        }
+        Ok(child.wait()?.success())
+    }
+}
+
+/// Says how much was tried on the kernel module, and loudly what was not.
+fn tell_kernel_cases(record: &str) {
+    let (passed, skipped): (Vec<_>, Vec<_>) =
+        record.lines().partition(|line| line.starts_with("passed"));
+    println!("\nOn the kernel module: {} passed, {} skipped.", passed.len(), skipped.len());
+    for line in skipped {
+        println!("{line}");
+    }
+}
+
+/// The number before `what` in a summary as `test result: ok. 9 passed; 0 failed; …`.
+fn count(line: &str, what: &str) -> u64 {
+    if !line.starts_with("test result:") {
+        return 0;
+    }
+    let words: Vec<_> = line.split([' ', ';']).collect();
+    let found = words.windows(2).find(|pair| pair[1] == what);
+    found.and_then(|pair| pair[0].parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::count;
+
+    #[test]
+    fn counts_come_from_summaries_only() {
+        let line = "test result: ok. 9 passed; 2 failed; 1 ignored; 0 measured; 0 filtered out";
+        assert_eq!(
+            (count(line, "passed"), count(line, "failed"), count(line, "ignored")),
+            (9, 2, 1)
+        );
+        assert_eq!(count("3 passed; by a test that prints", "passed"), 0);
+    }
+}

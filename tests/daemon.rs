@@ -1,0 +1,86 @@
+//! Userspace daemons under test, and keys for them.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use testbed::{Host, eventually, originals};
+
+/// Who made the daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Daemon {
+    /// `wg-userspace` of this workspace.
+    Ours,
+    /// The current `wireguard-go`.
+    WireguardGo,
+    /// None: the kernel's own module, which a guest of `testbed::vm` has.
+    Kernel,
+}
+
+impl Daemon {
+    /// Both makes of daemons.
+    pub const ALL: [Self; 2] = [Self::Ours, Self::WireguardGo];
+
+    /// The command that starts it.
+    ///
+    /// # Errors
+    /// When wireguard-go cannot be fetched.
+    pub fn program(self) -> Result<String> {
+        Ok(match self {
+            Self::Ours => "wg-userspace".to_owned(),
+            Self::WireguardGo => originals::wireguard_go()?.display().to_string(),
+            Self::Kernel => bail!("the kernel is no daemon"),
+        })
+    }
+
+    /// Starts it on `host` in the background, with the interface `name`, and waits for its socket.
+    ///
+    /// # Errors
+    /// When it fails or makes no socket.
+    pub fn start(self, host: &Host, name: &str) -> Result<()> {
+        if self == Self::Kernel {
+            return host.run(&format!("ip link add {name} type wireguard"))?.success().map(drop);
+        }
+        host.run(&format!("{} {name}", self.program()?))?.success()?;
+        let socket = host.path(&format!("/run/wireguard/{name}.sock"));
+        eventually("the daemon's socket", Duration::from_secs(10), || socket.exists().then_some(()))
+    }
+}
+
+/// The command that is the original `wg`.
+///
+/// # Errors
+/// When it cannot be fetched.
+pub fn original_wg() -> Result<String> {
+    Ok(originals::wg()?.display().to_string())
+}
+
+/// A fresh key pair, made by the original `wg`.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    /// In base64.
+    pub private: String,
+    /// In base64.
+    pub public: String,
+}
+
+impl Keys {
+    /// Makes a pair.
+    ///
+    /// # Errors
+    /// When the original `wg` cannot be fetched.
+    pub fn generate(host: &Host) -> Result<Self> {
+        let wg = original_wg()?;
+        let private = host.run(&format!("{wg} genkey"))?.success()?.stdout;
+        let public = host.run_with_input(&format!("{wg} pubkey"), &private)?.success()?.stdout;
+        Ok(Self { private: private.trim().to_owned(), public: public.trim().to_owned() })
+    }
+
+    /// Makes a preshared key, in base64.
+    ///
+    /// # Errors
+    /// When the original `wg` cannot be fetched.
+    pub fn preshared(host: &Host) -> Result<String> {
+        let output = host.run(&format!("{} genpsk", original_wg()?))?.success()?;
+        Ok(output.stdout.trim().to_owned())
+    }
+}

@@ -1,0 +1,9 @@
+//! Everything on the kernel's WireGuard module, in a virtual machine that has it.
+//!
+//! All cases share one guest, so they are one program.
+
+mod backend;
+mod cookie;
+mod interop;
+mod wg;
+mod wg_quick;
