@@ -1,12 +1,14 @@
 //! What is wrong with a configuration file, and where.
 
+use std::cell::Cell;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
-use crate::quote::{printable, quote};
+use crate::KEY_TEXT_LEN;
+use crate::quote::{printable, quote, secret_start};
 
 /// An error or a warning about one place in a configuration file.
 ///
@@ -58,11 +60,6 @@ impl Diagnostic {
     /// A hint at what was meant.
     pub fn help(&self) -> Option<&str> {
         self.message.help.as_deref()
-    }
-
-    /// Error or warning.
-    pub fn severity(&self) -> Severity {
-        self.severity
     }
 
     /// The line, counted from 1.
@@ -180,10 +177,11 @@ pub(crate) struct Message {
 }
 
 /// A file's name and bytes, to show places in them.
-#[derive(Clone)]
 pub(crate) struct Source<'a> {
     file: Arc<str>,
     pub(crate) text: &'a [u8],
+    /// The last column that was counted: where its line begins, where it is, and which it is.
+    counted: Cell<(usize, usize, usize)>,
 }
 
 /// A line of a file: its number from 1, and its bytes without the line end.
@@ -199,7 +197,7 @@ const AFTER: usize = 120;
 
 impl<'a> Source<'a> {
     pub(crate) fn new(name: &str, text: &'a [u8]) -> Self {
-        Self { file: quote(name).into(), text }
+        Self { file: quote(name).into(), text, counted: Cell::new((0, 0, 1)) }
     }
 
     /// A diagnostic that underlines `span`, a part of `line`. From `secret` on, the line's text is
@@ -216,6 +214,7 @@ impl<'a> Source<'a> {
             ..span.end.clamp(line.bytes.start, line.bytes.end);
         let window = self.window(line, span.start);
         let span = span.start..span.end.min(window.end).max(span.start);
+        let secret = [secret, self.secret_in_comment(line, window.end)].into_iter().flatten().min();
 
         let mut excerpt = String::new();
         if window.start > line.bytes.start {
@@ -229,17 +228,38 @@ impl<'a> Source<'a> {
         if window.end < line.bytes.end {
             excerpt.push('…');
         }
-        let before = &self.text[line.bytes.start..span.start];
         Diagnostic {
             severity,
             file: Arc::clone(&self.file),
             line: line.number,
-            // A character's first byte counts; the bytes that continue it do not.
-            column: 1 + before.iter().filter(|byte| (**byte & 0xc0) != 0x80).count(),
+            column: self.column(line, span.start),
             excerpt,
             underlined,
             message,
         }
+    }
+
+    /// The column of a place, counted on from the last one in the line: a line of megabytes may have
+    /// many.
+    fn column(&self, line: &Line, at: usize) -> usize {
+        let (start, from, column) = match self.counted.get() {
+            counted if counted.0 == line.bytes.start && counted.1 <= at => counted,
+            _ => (line.bytes.start, line.bytes.start, 1),
+        };
+        // A character's first byte counts; the bytes that continue it do not.
+        let passed = self.text[from..at].iter().filter(|byte| (**byte & 0xc0) != 0x80).count();
+        self.counted.set((start, at, column + passed));
+        column + passed
+    }
+
+    /// Where in a comment, as far as it is shown, something starts that may be a key.
+    fn secret_in_comment(&self, line: &Line, shown_end: usize) -> Option<usize> {
+        // A key that is only begun to be shown is still seen as one.
+        let end = line.bytes.end.min(shown_end + KEY_TEXT_LEN);
+        // What is much further to the front is not shown.
+        let from = shown_end.saturating_sub(4096).max(line.bytes.start);
+        let start = from + memchr::memchr(b'#', &self.text[from..end])? + 1;
+        secret_start(&self.text[start..end]).map(|offset| start + offset)
     }
 
     /// What is shown of a line around `at`, without splitting characters.

@@ -1,28 +1,25 @@
-//! The second floor of the reader: canonical text to sections and their settings, in order.
+//! The second floor of the reader, for files with wg-quick's settings: rust-ini over the canonical
+//! `Key=value` text of what the lexer vouches for.
+//!
+//! Files of `wg` alone pass from the lexer to the reader directly: `wg setconf` with 100,000 peers
+//! has to be no slower than the original, and rust-ini alone, which goes character by character
+//! and keeps every section in hash tables, takes longer than that. Tests and a fuzz target hold
+//! the two ways to the same result.
+
+use std::ops::Range;
 
 use ini::{Ini, ParseOption};
 use zeroize::Zeroizing;
 
 use crate::diagnostic::Line;
-use crate::lexer::{Item, Lexed};
+use crate::lexer::Token;
 use crate::setting::{Section, SettingKey};
 
-/// A section with its settings, and where they are in the file.
-pub(crate) struct Part {
-    pub(crate) section: Section,
-    pub(crate) line: Line,
-    /// The text of a `# Name = …` comment directly under the header.
-    pub(crate) name: Option<String>,
-    pub(crate) settings: Vec<Setting>,
-}
-
-/// A setting; the value of a `wg` setting has no white space any more.
-pub(crate) struct Setting {
-    pub(crate) key: SettingKey,
-    pub(crate) value: Zeroizing<String>,
-    pub(crate) line: Line,
-    /// The bytes of the value as written.
-    pub(crate) span: std::ops::Range<usize>,
+/// Something in the file, as [`Token`], but with the value that rust-ini found.
+pub(crate) enum Part {
+    Header { section: Section, line: Line },
+    Name(String),
+    Setting { key: SettingKey, line: Line, value: Zeroizing<String>, span: Range<usize> },
 }
 
 /// The two floors do not see the same sections and settings.
@@ -34,38 +31,73 @@ pub(crate) struct Mismatch;
 ///
 /// # Errors
 /// When it found something else than the lexer, which would be a mistake in the lexer.
-pub(crate) fn sections(lexed: Lexed) -> Result<Vec<Part>, Mismatch> {
+pub(crate) fn reread(tokens: Vec<Token<'_>>) -> Result<Vec<Part>, Mismatch> {
     let options = ParseOption {
         enabled_quote: false,
         enabled_escape: false,
         enabled_indented_mutiline_value: false,
         enabled_preserve_key_leading_whitespace: false,
     };
-    let ini = Ini::load_from_str_opt(&lexed.canonical, options).map_err(|_| Mismatch)?;
-    let mut items = lexed.items.into_iter();
-    let mut parts = Vec::with_capacity(ini.len());
-    for (header, settings) in ini {
-        // rust-ini has a nameless section for what comes before the first header.
-        let Some(header) = header else { continue };
-        let Some(Item::Header { section, line, name }) = items.next() else { return Err(Mismatch) };
-        if section.header().get(1..section.header().len() - 1) != Some(&header) {
-            return Err(Mismatch);
-        }
-        let settings = settings
-            .into_iter()
-            .map(|(name, value)| {
-                let value = Zeroizing::new(value);
-                match items.next() {
-                    Some(Item::Setting { key, line, value: span }) if key.name() == name => {
-                        Ok(Setting { key, value, line, span })
-                    }
-                    _ => Err(Mismatch),
+    let ini = Ini::load_from_str_opt(&canonical(&tokens), options).map_err(|_| Mismatch)?;
+    // rust-ini has a nameless section for what comes before the first header.
+    let mut found = ini.into_iter().filter_map(|(header, settings)| Some((header?, settings)));
+    let mut settings = None;
+    let mut parts = Vec::with_capacity(tokens.len());
+    for token in tokens {
+        parts.push(match token {
+            Token::Name(name) => Part::Name(name),
+            Token::Header { section, line } => {
+                let (header, of_section) = found.next().ok_or(Mismatch)?;
+                let left = settings.replace(of_section.into_iter()).and_then(|mut s| s.next());
+                if left.is_some() || section.header() != format!("[{header}]") {
+                    return Err(Mismatch);
                 }
-            })
-            .collect::<Result<_, _>>()?;
-        parts.push(Part { section, line, name, settings });
+                Part::Header { section, line }
+            }
+            Token::Setting { key, line, span, .. } => {
+                match settings.as_mut().and_then(Iterator::next) {
+                    Some((name, value)) if key.name() == name => {
+                        Part::Setting { key, line, value: Zeroizing::new(value), span }
+                    }
+                    _ => return Err(Mismatch),
+                }
+            }
+        });
     }
-    if items.next().is_none() { Ok(parts) } else { Err(Mismatch) }
+    let left = found.next().is_some() || settings.is_some_and(|mut left| left.next().is_some());
+    if left { Err(Mismatch) } else { Ok(parts) }
+}
+
+/// `[Section]` and `Key=value` lines, spelt as in the manual, in the file's order.
+fn canonical(tokens: &[Token<'_>]) -> Zeroizing<String> {
+    let length = tokens.iter().map(|token| match token {
+        Token::Setting { key, value, .. } => key.name().len() + value.len() + 3,
+        Token::Header { section, .. } => section.header().len() + 1,
+        Token::Name(_) => 0,
+    });
+    // One allocation, so that no copy of a key is left behind by a growing buffer.
+    let mut text = Zeroizing::new(String::with_capacity(length.sum()));
+    for token in tokens {
+        match token {
+            Token::Header { section, .. } => {
+                text.push_str(section.header());
+                text.push('\n');
+            }
+            Token::Setting { key, value, .. } => {
+                text.push_str(key.name());
+                text.push('=');
+                if key.is_wg() {
+                    text.extend(value.chars().filter(|c| !c.is_whitespace()));
+                } else {
+                    text.push_str(value);
+                }
+                // rust-ini takes a backslash before a line end as a continuation, and trims blanks.
+                text.push_str(if value.ends_with('\\') { " \n" } else { "\n" });
+            }
+            Token::Name(_) => {}
+        }
+    }
+    text
 }
 
 #[cfg(test)]
@@ -73,21 +105,26 @@ mod tests {
     use super::*;
     use crate::Dialect;
     use crate::diagnostic::Source;
-    use crate::lexer::lex;
+    use crate::lexer::Lexer;
 
     fn values(text: &str) -> Vec<(&'static str, usize, String)> {
         let source = Source::new("x", text.as_bytes());
-        let lexed = lex(&source, Dialect::WgQuick, 1);
-        assert!(lexed.errors.is_empty());
-        let parts = sections(lexed).unwrap();
-        let settings = parts.into_iter().flat_map(|part| part.settings);
-        settings.map(|s| (s.key.name(), s.line.number, s.value.to_string())).collect()
+        let tokens = Lexer::new(&source, Dialect::WgQuick).map(Result::unwrap).collect();
+        let parts = reread(tokens).unwrap();
+        let settings = parts.into_iter().filter_map(|part| match part {
+            Part::Setting { key, line, value, .. } => {
+                Some((key.name(), line.number, value.to_string()))
+            }
+            _ => None,
+        });
+        settings.collect()
     }
 
     #[test]
     fn what_rust_ini_alone_would_misread() {
         let text = "\u{feff}[interface] # x\r\n listen port : = 5\n"; // `:` is no separator
-        assert!(!lex(&Source::new("x", text.as_bytes()), Dialect::Wg, 1).errors.is_empty());
+        let source = Source::new("x", text.as_bytes());
+        assert!(Lexer::new(&source, Dialect::Wg).any(|token| token.is_err()));
 
         let text = "\u{feff}[ interface ] # x\r\n\
             postup = echo \"a b\" 'c' \\n ; d # e: f \\\n\

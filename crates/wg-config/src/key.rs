@@ -127,7 +127,9 @@ impl From<[u8; KEY_LEN]> for PublicKey {
 
 impl fmt::Display for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&STANDARD.encode(self.0))
+        let mut text = [0; KEY_TEXT_LEN];
+        STANDARD.encode_slice(self.0, &mut text).expect("32 bytes make 44 characters");
+        f.pad(std::str::from_utf8(&text).expect("base64 is ASCII"))
     }
 }
 

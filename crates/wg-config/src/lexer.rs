@@ -1,11 +1,9 @@
-//! The first floor of the reader: lines of bytes to canonical `Key=value` text with locations.
+//! The first floor of the reader: lines of bytes to sections and settings with locations.
 //!
 //! Whatever the next floor could misread stays here: comments, line ends, odd spelling, and every
 //! line that is neither a section nor a setting.
 
 use std::ops::Range;
-
-use zeroize::Zeroizing;
 
 use crate::Dialect;
 use crate::diagnostic::{Diagnostic, Line, Message, Severity, Source};
@@ -21,64 +19,37 @@ const LONGEST_NAME: usize = 256;
 /// Characters of a line that a title quotes.
 const LONGEST_TITLE: usize = 60;
 
-/// What the lexer vouches for.
-pub(crate) struct Lexed {
-    /// `[Section]` and `Key=value` lines, spelt as in the manual, in the file's order.
-    pub(crate) canonical: Zeroizing<String>,
-    /// Where each line of `canonical` comes from.
-    pub(crate) items: Vec<Item>,
-    /// The lines that are not in `canonical`, and why.
-    pub(crate) errors: Vec<Diagnostic>,
-}
-
-/// The origin of one line of the canonical text.
-pub(crate) enum Item {
-    Header {
-        section: Section,
-        line: Line,
-        /// The text of a `# Name = …` comment directly under the header.
-        name: Option<String>,
-    },
+/// One thing that the lexer vouches for.
+pub(crate) enum Token<'a> {
+    /// The start of a section.
+    Header { section: Section, line: Line },
+    /// The text of a `# Name = …` comment directly under the header.
+    Name(String),
+    /// A setting of the section.
     Setting {
         key: SettingKey,
         line: Line,
-        /// The bytes of the value as written, without the white space around it.
-        value: Range<usize>,
+        /// The value as written, without the white space around it.
+        value: &'a str,
+        /// Where the value is in the file.
+        span: Range<usize>,
     },
 }
 
-/// Reads all lines, or as many as it takes to find `most` errors.
-pub(crate) fn lex(source: &Source<'_>, dialect: Dialect, most: usize) -> Lexed {
-    let mut lexer = Lexer {
-        source,
-        dialect,
-        place: Place::Start,
-        under_header: false,
-        lexed: Lexed { canonical: Zeroizing::default(), items: Vec::new(), errors: Vec::new() },
-    };
-    // One allocation, so that no copy of a key is left behind by a growing buffer.
-    lexer.lexed.canonical.reserve(source.text.len().min(LONGEST_LINE));
-    let mut start = if source.text.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
-    let mut number = 0;
-    while start < source.text.len() && lexer.lexed.errors.len() < most {
-        let rest = &source.text[start..];
-        let length = rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len());
-        number += 1;
-        let bytes = start..start + length;
-        let line = rest[..length].strip_suffix(b"\r").unwrap_or(&rest[..length]);
-        lexer.line(&Line { number, bytes: start..start + line.len() });
-        start = bytes.end + 1;
-    }
-    lexer.lexed
-}
+/// What a line is found to be; the error is large, and rare.
+type Found<T> = Result<T, Box<Diagnostic>>;
 
-struct Lexer<'a> {
+/// Goes through a file line by line; a line that is neither section nor setting gives an error.
+pub(crate) struct Lexer<'a> {
     source: &'a Source<'a>,
     dialect: Dialect,
+    /// Where the next line begins.
+    next: usize,
+    /// How many lines there were.
+    lines: usize,
     place: Place,
     /// Whether only comments came since the last header.
     under_header: bool,
-    lexed: Lexed,
 }
 
 /// What the next setting belongs to.
@@ -90,48 +61,69 @@ enum Place {
     Unknown,
 }
 
-impl<'a> Lexer<'a> {
-    fn line(&mut self, line: &Line) {
-        let bytes = &self.source.text[line.bytes.clone()];
-        let content = bytes.split(|byte| *byte == b'#').next().unwrap_or_default();
-        if content.trim_ascii().is_empty() {
-            self.comment(&bytes[content.len()..]);
-            self.under_header &= content.len() < bytes.len();
-            return;
+impl<'a> Iterator for Lexer<'a> {
+    type Item = Found<Token<'a>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while let Some(line) = self.next_line() {
+            if let Some(found) = self.line(&line).transpose() {
+                return Some(found);
+            }
         }
-        let Some(content) = self.text(line, line.bytes.start..line.bytes.start + content.len())
-        else {
-            return;
-        };
-        if content.trim().is_empty() {
-            return;
+        None
+    }
+}
+
+impl<'a> Lexer<'a> {
+    pub(crate) fn new(source: &'a Source<'a>, dialect: Dialect) -> Self {
+        let next = if source.text.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+        Self { source, dialect, next, lines: 0, place: Place::Start, under_header: false }
+    }
+
+    fn next_line(&mut self) -> Option<Line> {
+        let start = self.next;
+        let rest = self.source.text.get(start..).filter(|rest| !rest.is_empty())?;
+        let length = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+        self.next = start + length + 1;
+        self.lines += 1;
+        let line = rest[..length].strip_suffix(b"\r").unwrap_or(&rest[..length]);
+        Some(Line { number: self.lines, bytes: start..start + line.len() })
+    }
+
+    fn line(&mut self, line: &Line) -> Found<Option<Token<'a>>> {
+        let source: &'a Source<'a> = self.source;
+        let bytes = &source.text[line.bytes.clone()];
+        let content = &bytes[..memchr::memchr(b'#', bytes).unwrap_or(bytes.len())];
+        if content.trim_ascii().is_empty() {
+            let name = self.name(&bytes[content.len()..]);
+            self.under_header &= content.len() < bytes.len() && name.is_none();
+            return Ok(name);
+        }
+        let content = self.text(line, line.bytes.start..line.bytes.start + content.len())?;
+        let trimmed = content.trim_start();
+        if trimmed.is_empty() {
+            return Ok(None);
         }
         self.under_header = false;
-        if content.trim_start().starts_with('[') {
-            self.header(line, content);
+        if trimmed.starts_with('[') {
+            self.header(line, content).map(Some)
         } else {
-            self.setting(line, content);
+            self.setting(line, content)
         }
     }
 
-    /// Keeps a `# Name = …` comment under a header as that section's name.
-    fn comment(&mut self, comment: &[u8]) {
-        let Some(Item::Header { name: name @ None, .. }) = self.lexed.items.last_mut() else {
-            return;
-        };
+    /// A `# Name = …` comment under a header is that section's name.
+    fn name(&self, comment: &[u8]) -> Option<Token<'a>> {
         if !self.under_header {
-            return;
+            return None;
         }
         let comment = String::from_utf8_lossy(&comment[..comment.len().min(LONGEST_NAME)]);
-        if let Some((key, value)) = comment.trim_start_matches('#').split_once('=')
-            && key.trim().eq_ignore_ascii_case("name")
-            && !value.trim().is_empty()
-        {
-            *name = Some(value.trim().to_owned());
-        }
+        let (key, value) = comment.trim_start_matches('#').split_once('=')?;
+        let is_name = key.trim().eq_ignore_ascii_case("name") && !value.trim().is_empty();
+        is_name.then(|| Token::Name(value.trim().to_owned()))
     }
 
-    fn header(&mut self, line: &Line, content: &str) {
+    fn header(&mut self, line: &Line, content: &str) -> Found<Token<'a>> {
         let header = without_blanks(content);
         let section =
             Section::ALL.into_iter().find(|known| header.eq_ignore_ascii_case(known.header()));
@@ -142,56 +134,44 @@ impl<'a> Lexer<'a> {
                 _ => ("unknown section", suggest_section(content)),
             };
             let title = format!("{title}: `{}'", shown(content));
-            return self.unrecognized(line, content, title, "[Interface] or [Peer]", help);
+            return Err(self.unrecognized(line, content, title, "[Interface] or [Peer]", help));
         };
         self.place = Place::In(section);
         self.under_header = true;
-        self.lexed.canonical.push_str(section.header());
-        self.lexed.canonical.push('\n');
-        self.lexed.items.push(Item::Header { section, line: line.clone(), name: None });
+        Ok(Token::Header { section, line: line.clone() })
     }
 
-    fn setting(&mut self, line: &Line, content: &str) {
+    fn setting(&mut self, line: &Line, content: &'a str) -> Found<Option<Token<'a>>> {
         let section = match self.place {
             Place::In(section) => section,
-            Place::Unknown => return,
+            Place::Unknown => return Ok(None),
             Place::Start => {
                 let title = "a setting before any section".to_owned();
-                return self.unrecognized(line, content, title, "[Interface] or [Peer]", None);
+                let expected = "[Interface] or [Peer]";
+                return Err(self.unrecognized(line, content, title, expected, None));
             }
         };
         let Some((name, after)) = content.split_once('=') else {
             let known = SettingKey::find(content, section, self.dialect);
             let help = known.map(|key| format!("`{} = …'", key.name()));
             let title = "neither a section nor a setting".to_owned();
-            return self.unrecognized(line, content, title, "`Setting = value'", help);
+            return Err(self.unrecognized(line, content, title, "`Setting = value'", help));
         };
         let Some(key) = SettingKey::find(name, section, self.dialect) else {
-            let title = if name.trim().is_empty() {
-                "a value without the name of a setting".to_owned()
-            } else {
-                format!("unknown setting in {}: `{}'", section.header(), shown(name))
-            };
-            let help = suggest_key(name, section, self.dialect);
-            let names = SettingKey::names(section, self.dialect);
-            return self.unrecognized(line, content, title, &format!("one of {names}"), help);
+            return Err(self.unknown_setting(line, content, name, section));
         };
         let after = if key.is_hook() {
             // In a command, `#` is no comment.
-            match self.text(line, line.bytes.start + name.len() + 1..line.bytes.end) {
-                Some(command) => command,
-                None => return,
-            }
+            self.text(line, line.bytes.start + name.len() + 1..line.bytes.end)?
         } else {
             after
         };
         let value = after.trim();
-        let start = line.bytes.start + name.len() + 1 + (after.len() - after.trim_start().len());
-        let span = start..start + value.len();
         if key.is_wg() && value.is_empty() {
             let title = format!("`{}' has no value", key.name());
-            return self.unrecognized(line, content, title, "a value behind the `='", None);
+            return Err(self.unrecognized(line, content, title, "a value behind the `='", None));
         }
+        let start = line.bytes.start + name.len() + 1 + (after.len() - after.trim_start().len());
         if !key.is_wg()
             && let Some(offset) = value.find('\r')
         {
@@ -202,27 +182,31 @@ impl<'a> Lexer<'a> {
                 original: unrecognized(content),
                 ..Message::default()
             };
-            return self.error(line, at..at + 1, None, message);
+            return Err(self.error(line, at..at + 1, None, message));
         }
-        self.emit(key, value);
-        self.lexed.items.push(Item::Setting { key, line: line.clone(), value: span });
+        let span = start..start + value.len();
+        Ok(Some(Token::Setting { key, line: line.clone(), value, span }))
     }
 
-    fn emit(&mut self, key: SettingKey, value: &str) {
-        let canonical = &mut self.lexed.canonical;
-        canonical.push_str(key.name());
-        canonical.push('=');
-        if key.is_wg() {
-            canonical.extend(value.chars().filter(|c| !c.is_whitespace()));
+    fn unknown_setting(
+        &self,
+        line: &Line,
+        content: &str,
+        name: &str,
+        section: Section,
+    ) -> Box<Diagnostic> {
+        let title = if name.trim().is_empty() {
+            "a value without the name of a setting".to_owned()
         } else {
-            canonical.push_str(value);
-        }
-        // The next floor takes a backslash before a line end as a continuation, and trims blanks.
-        canonical.push_str(if value.ends_with('\\') { " \n" } else { "\n" });
+            format!("unknown setting in {}: `{}'", section.header(), shown(name))
+        };
+        let help = suggest_key(name, section, self.dialect);
+        let names = SettingKey::names(section, self.dialect);
+        self.unrecognized(line, content, title, &format!("one of {names}"), help)
     }
 
     /// The bytes as text, or an error that they are none.
-    fn text(&mut self, line: &Line, bytes: Range<usize>) -> Option<&'a str> {
+    fn text(&self, line: &Line, bytes: Range<usize>) -> Found<&'a str> {
         let source: &'a Source<'a> = self.source;
         let start = bytes.start;
         let bytes = &source.text[bytes];
@@ -235,8 +219,8 @@ impl<'a> Lexer<'a> {
                 let wrong = error.valid_up_to()..error.valid_up_to() + 1;
                 (wrong, "bytes that are not UTF-8".into(), "UTF-8 text")
             }
-            Ok(text) => match text.find('\0') {
-                None => return Some(text),
+            Ok(text) => match memchr::memchr(0, bytes) {
+                None => return Ok(text),
                 Some(nul) => (nul..nul + 1, "a NUL byte".into(), "text"),
             },
         };
@@ -251,19 +235,18 @@ impl<'a> Lexer<'a> {
             ..Message::default()
         };
         let span = start + wrong.start..start + wrong.end;
-        self.error(line, span, secret_start(head).map(|secret| start + secret), message);
-        None
+        Err(self.error(line, span, secret_start(head).map(|secret| start + secret), message))
     }
 
     /// An error about a whole line, with the sentence that the original has for all of them.
     fn unrecognized(
-        &mut self,
+        &self,
         line: &Line,
         content: &str,
         title: String,
         expected: &str,
         help: Option<String>,
-    ) {
+    ) -> Box<Diagnostic> {
         let message = Message {
             title,
             expected: format!("expected {expected}"),
@@ -277,12 +260,17 @@ impl<'a> Lexer<'a> {
             _ => content.trim().len(),
         };
         let secret = secret_start(content.as_bytes()).map(|secret| line.bytes.start + secret);
-        self.error(line, start..start + length, secret, message);
+        self.error(line, start..start + length, secret, message)
     }
 
-    fn error(&mut self, line: &Line, span: Range<usize>, secret: Option<usize>, message: Message) {
-        let error = self.source.diagnostic(Severity::Error, line, span, secret, message);
-        self.lexed.errors.push(error);
+    fn error(
+        &self,
+        line: &Line,
+        span: Range<usize>,
+        secret: Option<usize>,
+        message: Message,
+    ) -> Box<Diagnostic> {
+        Box::new(self.source.diagnostic(Severity::Error, line, span, secret, message))
     }
 }
 

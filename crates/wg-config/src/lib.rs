@@ -2,6 +2,7 @@
 //!
 //! Text only: nothing here opens a file or a socket, or resolves a name.
 
+mod address_text;
 mod allowed_ip;
 mod diagnostic;
 mod document;
@@ -14,7 +15,9 @@ mod reader;
 mod setting;
 mod strip;
 pub mod value;
+mod writeback;
 
+pub use address_text::AddressText;
 pub use allowed_ip::{AllowedIp, AllowedIpChange, CidrError};
 pub use diagnostic::{ConfigErrors, Diagnostic, Severity};
 pub use endpoint::Endpoint;
@@ -22,4 +25,5 @@ pub use key::{KEY_LEN, KEY_TEXT_LEN, KeyTextError, PresharedKey, PrivateKey, Pub
 pub use model::{Config, Interface, Peer, Table};
 pub use reader::{Parsed, read};
 pub use setting::Dialect;
-pub use strip::strip;
+pub use strip::{quick_settings, strip};
+pub use writeback::rewrite;

@@ -2,13 +2,15 @@
 
 use std::ops::Range;
 
+use zeroize::Zeroizing;
+
 use crate::diagnostic::{ConfigErrors, Diagnostic, Line, Message, Severity, Source};
-use crate::document::{Mismatch, Part, Setting, sections};
-use crate::lexer::lex;
+use crate::document::{Mismatch, Part, reread};
+use crate::lexer::{Lexer, Token};
 use crate::quote::quote_start;
-use crate::setting::{Section, SettingKey};
+use crate::setting::{Section, SettingKey, may_have_blanks};
 use crate::value::{self, DnsEntry, ValueError};
-use crate::{AllowedIpChange, Config, Dialect, Endpoint, Peer, PresharedKey, PublicKey};
+use crate::{Config, Dialect, Interface, KEY_LEN, KEY_TEXT_LEN, Peer};
 
 /// A configuration file that can be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +27,8 @@ const MOST_ERRORS: usize = 100;
 /// Warnings about one value, so that a line of megabytes does not give a million.
 const MOST_WARNINGS: usize = 100;
 
-/// Reads a configuration file; `name` is what the diagnostics call it.
+/// Reads a configuration file; `name` is what the diagnostics call it, and `service_port` finds the
+/// UDP port of a service, by whose name `ListenPort` may go.
 ///
 /// A byte order mark and carriage returns before line ends are ignored. Settings may repeat:
 /// `Address`, `DNS`, `AllowedIPs` and the hooks add up, of others the last counts. `[Interface]`
@@ -34,256 +37,184 @@ const MOST_WARNINGS: usize = 100;
 /// # Errors
 /// With [`Dialect::Wg`] the one error at which the original stops. With [`Dialect::WgQuick`] all
 /// of them up to a hundred, in the file's order.
-pub fn read(name: &str, text: &[u8], dialect: Dialect) -> Result<Parsed, ConfigErrors> {
+pub fn read(
+    name: &str,
+    text: &[u8],
+    dialect: Dialect,
+    service_port: fn(&str) -> Option<u16>,
+) -> Result<Parsed, ConfigErrors> {
     let source = Source::new(name, text);
-    let most = if dialect == Dialect::Wg { 1 } else { MOST_ERRORS };
-    let mut lexed = lex(&source, dialect, most);
-    let errors = std::mem::take(&mut lexed.errors);
-    let mut reader = Reader {
-        source,
-        most,
-        config: Config::default(),
-        errors: Vec::new(),
-        incomplete_peers: Vec::new(),
-        warnings: Vec::new(),
-    };
-    match sections(lexed) {
-        Ok(parts) => parts.into_iter().for_each(|part| reader.section(part)),
-        Err(mismatch) => reader.mismatch(&mismatch),
+    let mut reader = Reader::new(&source, dialect, service_port);
+    match dialect {
+        Dialect::Wg => reader.read_directly(),
+        Dialect::WgQuick => reader.read_through_rust_ini(),
     }
-    reader.errors.extend(errors);
-    reader.finish(dialect)
+    reader.finish()
 }
 
 struct Reader<'a> {
-    source: Source<'a>,
-    most: usize,
+    dialect: Dialect,
+    service_port: fn(&str) -> Option<u16>,
     config: Config,
-    errors: Vec<Diagnostic>,
-    /// Apart from the others, since the original looks for them last.
+    peer: Option<PartialPeer>,
+    /// Apart from the other errors, since the original looks for them last.
     incomplete_peers: Vec<Diagnostic>,
+    findings: Findings<'a>,
+}
+
+/// What is wrong with the file, as far as it is read.
+struct Findings<'a> {
+    source: &'a Source<'a>,
+    most: usize,
+    errors: Vec<Diagnostic>,
     warnings: Vec<Diagnostic>,
+}
+
+/// A setting; the value of a `wg` setting has no white space any more.
+struct Setting<'v> {
+    key: SettingKey,
+    value: &'v str,
+    line: Line,
+    /// The bytes of the value as written.
+    span: Range<usize>,
 }
 
 /// A `[Peer]` section as far as it is read.
 struct PartialPeer {
-    public_key: Option<PublicKey>,
-    preshared_key: Option<PresharedKey>,
-    endpoint: Option<Endpoint>,
-    persistent_keepalive: Option<u16>,
-    replace_allowed_ips: bool,
-    allowed_ips: Vec<AllowedIpChange>,
+    /// The header.
+    line: Line,
+    has_public_key: bool,
+    /// Errors that there were before it.
+    errors_before: usize,
+    peer: Peer,
 }
 
-impl Reader<'_> {
-    fn section(&mut self, part: Part) {
-        match part.section {
-            Section::Interface => {
-                for setting in &part.settings {
-                    self.interface_setting(setting);
-                }
-            }
-            Section::Peer => self.peer(part),
-        }
+/// Bytes of the shortest `[Peer]` section that counts.
+const SHORTEST_PEER: usize = "[Peer]\nPublicKey=".len() + KEY_TEXT_LEN;
+
+impl<'a> Reader<'a> {
+    fn new(
+        source: &'a Source<'a>,
+        dialect: Dialect,
+        service_port: fn(&str) -> Option<u16>,
+    ) -> Self {
+        let mut config = Config::default();
+        // Room for all there can be: growing would leave copies of preshared keys behind.
+        config.peers.reserve_exact(source.text.len() / SHORTEST_PEER + 1);
+        let most = if dialect == Dialect::Wg { 1 } else { MOST_ERRORS };
+        let findings = Findings { source, most, errors: Vec::new(), warnings: Vec::new() };
+        let incomplete_peers = Vec::new();
+        Self { dialect, service_port, config, peer: None, incomplete_peers, findings }
     }
 
-    fn interface_setting(&mut self, setting: &Setting) {
-        if self.errors.len() >= self.most {
-            return;
+    /// Up to the first error.
+    fn read_directly(&mut self) {
+        let mut without_blanks = Zeroizing::new(String::new());
+        for token in Lexer::new(self.findings.source, self.dialect) {
+            match token {
+                Ok(Token::Header { section, line }) => self.header(section, line),
+                Ok(Token::Name(name)) => self.name(name),
+                Ok(Token::Setting { key, line, value, span }) => {
+                    let value = if key.is_wg() && may_have_blanks(value) {
+                        if without_blanks.capacity() < value.len() {
+                            without_blanks = Zeroizing::new(String::with_capacity(value.len()));
+                        }
+                        without_blanks.clear();
+                        value.split_whitespace().for_each(|part| without_blanks.push_str(part));
+                        &without_blanks
+                    } else {
+                        value
+                    };
+                    self.setting(&Setting { key, value, line, span });
+                }
+                Err(error) => self.findings.errors.push(*error),
+            }
+            if !self.findings.errors.is_empty() {
+                break;
+            }
         }
-        let value = setting.value.as_str();
-        // Taken out, so that the parsed value and the diagnostics do not borrow the same thing.
-        let mut interface = std::mem::take(&mut self.config.interface);
-        match setting.key {
-            SettingKey::PrivateKey => {
-                self.set(&mut interface.private_key, setting, value::parse_private_key(value));
+        self.finish_peer();
+    }
+
+    fn read_through_rust_ini(&mut self) {
+        let mut errors = Vec::new();
+        let mut tokens = Vec::new();
+        for token in Lexer::new(self.findings.source, self.dialect) {
+            match token {
+                Ok(token) => tokens.push(token),
+                Err(error) => errors.push(*error),
             }
-            SettingKey::ListenPort => {
-                self.set(&mut interface.listen_port, setting, value::parse_port(value));
+            if errors.len() >= self.findings.most {
+                break;
             }
-            SettingKey::FwMark => {
-                self.set(&mut interface.fwmark, setting, value::parse_fwmark(value));
-            }
-            SettingKey::Address => {
-                let addresses = self.check(setting, value::parse_address(value));
-                interface.addresses.extend(addresses.unwrap_or_default());
-            }
-            SettingKey::Dns => {
-                let entries = self.check(setting, value::parse_dns(value));
-                for entry in entries.unwrap_or_default() {
-                    match entry {
-                        DnsEntry::Server(address) => interface.dns.push(address),
-                        DnsEntry::Search(domain) => interface.dns_search.push(domain),
+        }
+        match reread(tokens) {
+            Ok(parts) => {
+                for part in parts {
+                    match part {
+                        Part::Header { section, line } => self.header(section, line),
+                        Part::Name(name) => self.name(name),
+                        Part::Setting { key, line, value, span } => {
+                            self.setting(&Setting { key, value: &value, line, span });
+                        }
                     }
                 }
+                self.finish_peer();
             }
-            SettingKey::Mtu => {
-                if let Some(mtu) = self.check(setting, value::parse_mtu(value)) {
-                    interface.mtu = mtu;
-                }
-            }
-            SettingKey::Table => {
-                if let Some(table) = self.check(setting, value::parse_table(value)) {
-                    interface.table = table;
-                }
-            }
-            SettingKey::PreUp => interface.pre_up.push(value.to_owned()),
-            SettingKey::PostUp => interface.post_up.push(value.to_owned()),
-            SettingKey::PreDown => interface.pre_down.push(value.to_owned()),
-            SettingKey::PostDown => interface.post_down.push(value.to_owned()),
-            SettingKey::SaveConfig => {
-                if let Some(save) = self.check(setting, value::parse_bool(value)) {
-                    interface.save_config = save;
-                }
-            }
-            // The lexer finds a key only in its own section.
-            SettingKey::PublicKey
-            | SettingKey::PresharedKey
-            | SettingKey::AllowedIps
-            | SettingKey::Endpoint
-            | SettingKey::PersistentKeepalive => {}
+            Err(mismatch) => self.mismatch(&mismatch),
         }
-        self.config.interface = interface;
+        self.findings.errors.extend(errors);
     }
 
-    fn peer(&mut self, part: Part) {
-        let errors_before = self.errors.len();
-        let mut peer = PartialPeer {
-            public_key: None,
-            preshared_key: None,
-            endpoint: None,
-            persistent_keepalive: None,
-            replace_allowed_ips: true,
-            allowed_ips: Vec::new(),
-        };
-        for setting in &part.settings {
-            self.peer_setting(&mut peer, setting);
+    fn header(&mut self, section: Section, line: Line) {
+        self.finish_peer();
+        if section == Section::Peer {
+            let peer = Peer {
+                name: None,
+                public_key: [0; KEY_LEN].into(),
+                preshared_key: None,
+                endpoint: None,
+                persistent_keepalive: None,
+                replace_allowed_ips: true,
+                allowed_ips: Vec::new(),
+            };
+            let errors_before = self.findings.errors.len();
+            self.peer = Some(PartialPeer { line, has_public_key: false, errors_before, peer });
         }
-        let Some(public_key) = peer.public_key else {
+    }
+
+    fn name(&mut self, name: String) {
+        if let Some(partial) = &mut self.peer {
+            partial.peer.name = Some(name);
+        }
+    }
+
+    fn setting(&mut self, setting: &Setting<'_>) {
+        if self.findings.errors.len() >= self.findings.most {
+            return;
+        }
+        match &mut self.peer {
+            Some(partial) => peer_setting(partial, setting, &mut self.findings),
+            None => {
+                let interface = &mut self.config.interface;
+                interface_setting(interface, setting, self.service_port, &mut self.findings);
+            }
+        }
+    }
+
+    fn finish_peer(&mut self) {
+        let Some(partial) = self.peer.take() else { return };
+        if partial.has_public_key {
+            self.config.peers.push(partial.peer);
+        } else if self.findings.errors.len() == partial.errors_before
             // Not after an error that may be the reason.
-            if self.errors.len() == errors_before && self.incomplete_peers.len() < self.most {
-                self.incomplete_peer(&part);
-            }
-            return;
-        };
-        self.config.peers.push(Peer {
-            name: part.name,
-            public_key,
-            preshared_key: peer.preshared_key,
-            endpoint: peer.endpoint,
-            persistent_keepalive: peer.persistent_keepalive,
-            replace_allowed_ips: peer.replace_allowed_ips,
-            allowed_ips: peer.allowed_ips,
-        });
-    }
-
-    fn peer_setting(&mut self, peer: &mut PartialPeer, setting: &Setting) {
-        if self.errors.len() >= self.most {
-            return;
-        }
-        let value = setting.value.as_str();
-        match setting.key {
-            SettingKey::PublicKey => {
-                self.set(&mut peer.public_key, setting, value::parse_public_key(value));
-            }
-            SettingKey::PresharedKey => {
-                self.set(&mut peer.preshared_key, setting, value::parse_preshared_key(value));
-            }
-            SettingKey::Endpoint => {
-                self.set(&mut peer.endpoint, setting, value::parse_endpoint(value));
-            }
-            SettingKey::PersistentKeepalive => {
-                let seconds = value::parse_persistent_keepalive(value);
-                self.set(&mut peer.persistent_keepalive, setting, seconds);
-            }
-            SettingKey::AllowedIps => {
-                let mut warnings = Vec::new();
-                let parsed = value::parse_allowed_ips_with(value, &mut |warning| {
-                    if warnings.len() < MOST_WARNINGS {
-                        warnings.push(warning);
-                    }
-                });
-                for warning in warnings {
-                    self.warn(setting, &warning);
-                }
-                if let Some((replace, changes)) = self.check(setting, parsed) {
-                    peer.replace_allowed_ips = replace;
-                    peer.allowed_ips.extend(changes);
-                }
-            }
-            // The lexer finds a key only in its own section.
-            _ => {}
+            && self.incomplete_peers.len() < self.findings.most
+        {
+            self.incomplete_peer(&partial.line);
         }
     }
 
-    fn set<T>(&mut self, to: &mut Option<T>, setting: &Setting, value: Result<T, ValueError>) {
-        if let Some(value) = self.check(setting, value) {
-            *to = Some(value);
-        }
-    }
-
-    /// The value, or its error added to the others.
-    fn check<T>(&mut self, setting: &Setting, value: Result<T, ValueError>) -> Option<T> {
-        value
-            .map_err(|error| {
-                let mut title = format!("invalid value for `{}'", setting.key.name());
-                if !setting.key.is_secret() {
-                    let wrong = setting.value.get(error.span()).unwrap_or_default();
-                    title += &format!(": `{}'", quote_start(wrong, 60));
-                }
-                let expected = format!("expected {}", error.expected());
-                let error = self.diagnostic(Severity::Error, setting, &error, title, expected);
-                self.errors.push(error);
-            })
-            .ok()
-    }
-
-    fn warn(&mut self, setting: &Setting, warning: &ValueError) {
-        let title = "bits behind the prefix".to_owned();
-        let expected = warning.expected().to_owned();
-        let warning = self.diagnostic(Severity::Warning, setting, warning, title, expected);
-        self.warnings.push(warning);
-    }
-
-    fn diagnostic(
-        &self,
-        severity: Severity,
-        setting: &Setting,
-        error: &ValueError,
-        title: String,
-        expected: String,
-    ) -> Diagnostic {
-        let span = self.place_in_file(setting, error.span());
-        let secret = setting.key.is_secret().then_some(setting.span.start);
-        let original = error.original().to_owned();
-        let message = Message { title, expected, original, ..Message::default() };
-        self.source.diagnostic(severity, &setting.line, span, secret, message)
-    }
-
-    /// Where a part of a setting's value is in the file.
-    fn place_in_file(&self, setting: &Setting, part: Range<usize>) -> Range<usize> {
-        let written = &self.source.text[setting.span.clone()];
-        if !setting.key.is_wg() {
-            return setting.span.start + part.start..setting.span.start + part.end;
-        }
-        // The value has lost its white space since.
-        let written = std::str::from_utf8(written).unwrap_or_default();
-        let mut kept = written.char_indices().filter(|(_, c)| !c.is_whitespace());
-        let mut passed = 0;
-        let mut place = |offset: usize, end: usize| loop {
-            let Some((at, c)) = kept.next() else { break end };
-            passed += c.len_utf8();
-            if passed > offset {
-                break at;
-            }
-        };
-        let start = place(part.start, written.len());
-        let last = if part.len() > 1 { place(part.end - 1, start) } else { start };
-        let end = written[last..].chars().next().map_or(last, |c| last + c.len_utf8());
-        setting.span.start + start..setting.span.start + end
-    }
-
-    fn incomplete_peer(&mut self, part: &Part) {
+    fn incomplete_peer(&mut self, header: &Line) {
         let message = Message {
             title: "a peer without a public key".into(),
             expected: "expected `PublicKey = …' in this section".into(),
@@ -291,10 +222,10 @@ impl Reader<'_> {
             original: "A peer is missing a public key".into(),
             is_incomplete_peer: true,
         };
-        let error = self.source.diagnostic(
+        let error = self.findings.source.diagnostic(
             Severity::Error,
-            &part.line,
-            part.line.bytes.clone(),
+            header,
+            header.bytes.clone(),
             None,
             message,
         );
@@ -308,19 +239,208 @@ impl Reader<'_> {
             ..Message::default()
         };
         let line = Line { number: 1, bytes: 0..0 };
-        self.errors.push(self.source.diagnostic(Severity::Error, &line, 0..0, None, message));
+        let error = self.findings.source.diagnostic(Severity::Error, &line, 0..0, None, message);
+        self.findings.errors.push(error);
     }
 
-    fn finish(mut self, dialect: Dialect) -> Result<Parsed, ConfigErrors> {
-        if dialect == Dialect::WgQuick || self.errors.is_empty() {
-            self.errors.append(&mut self.incomplete_peers);
+    fn finish(mut self) -> Result<Parsed, ConfigErrors> {
+        let Findings { most, mut errors, warnings, .. } = self.findings;
+        if self.dialect == Dialect::WgQuick || errors.is_empty() {
+            errors.append(&mut self.incomplete_peers);
         }
-        self.errors.sort_by_key(|error| (error.line(), error.column()));
-        self.errors.truncate(self.most);
-        match ConfigErrors::new(self.errors, &self.warnings) {
+        errors.sort_by_key(|error| (error.line(), error.column()));
+        errors.truncate(most);
+        match ConfigErrors::new(errors, &warnings) {
             Some(errors) => Err(errors),
-            None => Ok(Parsed { config: self.config, warnings: self.warnings }),
+            None => Ok(Parsed { config: self.config, warnings }),
         }
+    }
+}
+
+fn interface_setting(
+    interface: &mut Interface,
+    setting: &Setting<'_>,
+    service_port: fn(&str) -> Option<u16>,
+    findings: &mut Findings<'_>,
+) {
+    let value = setting.value;
+    match setting.key {
+        SettingKey::PrivateKey => {
+            findings.set(&mut interface.private_key, setting, value::parse_private_key(value));
+        }
+        SettingKey::ListenPort => {
+            findings.set(
+                &mut interface.listen_port,
+                setting,
+                value::parse_port(value, service_port),
+            );
+        }
+        SettingKey::FwMark => {
+            findings.set(&mut interface.fwmark, setting, value::parse_fwmark(value));
+        }
+        SettingKey::Address => {
+            let addresses = findings.check(setting, value::parse_address(value));
+            interface.addresses.extend(addresses.unwrap_or_default());
+        }
+        SettingKey::Dns => {
+            let entries = findings.check(setting, value::parse_dns(value));
+            for entry in entries.unwrap_or_default() {
+                match entry {
+                    DnsEntry::Server(address) => interface.dns.push(address),
+                    DnsEntry::Search(domain) => interface.dns_search.push(domain),
+                }
+            }
+        }
+        SettingKey::Mtu => {
+            if let Some(mtu) = findings.check(setting, value::parse_mtu(value)) {
+                interface.mtu = mtu;
+            }
+        }
+        SettingKey::Table => {
+            if let Some(table) = findings.check(setting, value::parse_table(value)) {
+                interface.table = table;
+            }
+        }
+        SettingKey::PreUp => interface.pre_up.push(value.to_owned()),
+        SettingKey::PostUp => interface.post_up.push(value.to_owned()),
+        SettingKey::PreDown => interface.pre_down.push(value.to_owned()),
+        SettingKey::PostDown => interface.post_down.push(value.to_owned()),
+        SettingKey::SaveConfig => {
+            if let Some(save) = findings.check(setting, value::parse_bool(value)) {
+                interface.save_config = save;
+            }
+        }
+        // The lexer finds a key only in its own section.
+        SettingKey::PublicKey
+        | SettingKey::PresharedKey
+        | SettingKey::AllowedIps
+        | SettingKey::Endpoint
+        | SettingKey::PersistentKeepalive => {}
+    }
+}
+
+fn peer_setting(partial: &mut PartialPeer, setting: &Setting<'_>, findings: &mut Findings<'_>) {
+    let value = setting.value;
+    let peer = &mut partial.peer;
+    match setting.key {
+        SettingKey::PublicKey => {
+            if let Some(key) = findings.check(setting, value::parse_public_key(value)) {
+                peer.public_key = key;
+                partial.has_public_key = true;
+            }
+        }
+        SettingKey::PresharedKey => {
+            findings.set(&mut peer.preshared_key, setting, value::parse_preshared_key(value));
+        }
+        SettingKey::Endpoint => {
+            findings.set(&mut peer.endpoint, setting, value::parse_endpoint(value));
+        }
+        SettingKey::PersistentKeepalive => {
+            let seconds = value::parse_persistent_keepalive(value);
+            findings.set(&mut peer.persistent_keepalive, setting, seconds);
+        }
+        SettingKey::AllowedIps => {
+            let mut warnings = Vec::new();
+            let parsed = value::parse_allowed_ips(value, &mut |warning| {
+                if warnings.len() < MOST_WARNINGS {
+                    warnings.push(warning);
+                }
+            });
+            findings.warn(setting, &warnings);
+            if let Some((replace, changes)) = findings.check(setting, parsed) {
+                peer.replace_allowed_ips = replace;
+                if peer.allowed_ips.is_empty() {
+                    peer.allowed_ips = changes;
+                } else {
+                    peer.allowed_ips.extend(changes);
+                }
+            }
+        }
+        // The lexer finds a key only in its own section.
+        _ => {}
+    }
+}
+
+impl Findings<'_> {
+    fn set<T>(&mut self, to: &mut Option<T>, setting: &Setting<'_>, value: Result<T, ValueError>) {
+        if let Some(value) = self.check(setting, value) {
+            *to = Some(value);
+        }
+    }
+
+    /// The value, or its error added to the others.
+    fn check<T>(&mut self, setting: &Setting<'_>, value: Result<T, ValueError>) -> Option<T> {
+        value
+            .map_err(|error| {
+                let mut title = format!("invalid value for `{}'", setting.key.name());
+                if !setting.key.is_secret() {
+                    let wrong = setting.value.get(error.span()).unwrap_or_default();
+                    title += &format!(": `{}'", quote_start(wrong, 60));
+                }
+                let expected = format!("expected {}", error.expected());
+                let span = self.places_in_file(setting, &[error.span()]).remove(0);
+                let severity = Severity::Error;
+                let error = self.diagnostic(severity, setting, &error, span, title, expected);
+                self.errors.push(error);
+            })
+            .ok()
+    }
+
+    fn warn(&mut self, setting: &Setting<'_>, warnings: &[ValueError]) {
+        let spans: Vec<_> = warnings.iter().map(ValueError::span).collect();
+        for (warning, span) in warnings.iter().zip(self.places_in_file(setting, &spans)) {
+            let title = "bits behind the prefix".to_owned();
+            let expected = warning.expected().to_owned();
+            let severity = Severity::Warning;
+            let warning = self.diagnostic(severity, setting, warning, span, title, expected);
+            self.warnings.push(warning);
+        }
+    }
+
+    fn diagnostic(
+        &self,
+        severity: Severity,
+        setting: &Setting<'_>,
+        error: &ValueError,
+        span: Range<usize>,
+        title: String,
+        expected: String,
+    ) -> Diagnostic {
+        let secret = setting.key.is_secret().then_some(setting.span.start);
+        let original = error.original().to_owned();
+        let message = Message { title, expected, original, ..Message::default() };
+        self.source.diagnostic(severity, &setting.line, span, secret, message)
+    }
+
+    /// Where parts of a setting's value are in the file; the parts are in ascending order, so that
+    /// one pass over a value of megabytes finds all of them.
+    fn places_in_file(&self, setting: &Setting<'_>, parts: &[Range<usize>]) -> Vec<Range<usize>> {
+        let start = setting.span.start;
+        if !setting.key.is_wg() {
+            return parts.iter().map(|part| start + part.start..start + part.end).collect();
+        }
+        // The value has lost its white space since.
+        let written = &self.source.text[setting.span.clone()];
+        let written = std::str::from_utf8(written).unwrap_or_default();
+        let mut kept = written.char_indices().filter(|(_, c)| !c.is_whitespace());
+        let mut passed = 0;
+        let mut last = 0..0;
+        // The character that holds the byte of the value, or the end.
+        let mut place = |offset: usize| {
+            while passed <= offset {
+                let Some((at, c)) = kept.next() else { return written.len()..written.len() };
+                passed += c.len_utf8();
+                last = at..at + c.len_utf8();
+            }
+            last.clone()
+        };
+        let mut places = Vec::with_capacity(parts.len());
+        for part in parts {
+            let first = place(part.start);
+            let end = place(part.end.max(part.start + 1) - 1).end;
+            places.push(start + first.start..start + end);
+        }
+        places
     }
 }
 

@@ -74,14 +74,15 @@ impl SettingKey {
     ///
     /// wg(8) also ignores white space inside a name, wg-quick(8) only around it.
     pub(crate) fn find(text: &str, section: Section, dialect: Dialect) -> Option<Self> {
-        let (outside, inside) = (text.trim(), without_blanks(text));
-        KEYS.into_iter()
-            .filter(|key| key.1 == section && key.2.is_part_of(dialect))
-            .find(|key| {
-                let text = if key.2 == Dialect::Wg { inside.as_str() } else { outside };
-                text.eq_ignore_ascii_case(key.3)
-            })
-            .map(|key| key.0)
+        let outside = text.trim();
+        let known = || KEYS.iter().filter(|key| key.1 == section && key.2.is_part_of(dialect));
+        let mut found = known().find(|key| outside.eq_ignore_ascii_case(key.3));
+        if found.is_none() && outside.contains(char::is_whitespace) {
+            let inside = without_blanks(outside);
+            let of_wg = |key: &&(_, _, Dialect, &str)| key.2 == Dialect::Wg;
+            found = known().filter(of_wg).find(|key| inside.eq_ignore_ascii_case(key.3));
+        }
+        found.map(|key| key.0)
     }
 
     /// The spelling of the manual.
@@ -146,7 +147,12 @@ pub(crate) fn suggest_section(text: &str) -> Option<String> {
 
 /// The text with white space taken out, also from its middle.
 pub(crate) fn without_blanks(text: &str) -> String {
-    text.chars().filter(|c| !c.is_whitespace()).collect()
+    text.split_whitespace().collect()
+}
+
+/// Whether there may be white space in a text; beyond ASCII that takes longer to find out.
+pub(crate) fn may_have_blanks(text: &str) -> bool {
+    text.bytes().any(|byte| byte <= b' ' || !byte.is_ascii())
 }
 
 fn closest(text: &str, known: impl Iterator<Item = &'static str>) -> Option<String> {

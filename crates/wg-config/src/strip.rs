@@ -1,5 +1,7 @@
 //! `wg-quick strip`: a configuration without wg-quick's own lines.
 
+use zeroize::Zeroizing;
+
 use crate::value::{ValueError, parse_bool};
 
 /// What `wg-quick strip` prints for a file, byte for byte: all lines but the settings of
@@ -10,22 +12,18 @@ use crate::value::{ValueError, parse_bool};
 /// # Errors
 /// When a `SaveConfig` is neither true nor false, with the original's sentence; it prints nothing
 /// then.
-pub fn strip(text: &[u8]) -> Result<Vec<u8>, ValueError> {
-    let mut stripped = Vec::with_capacity(text.len() + 2);
+pub fn strip(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, ValueError> {
+    // At most two newlines are added, so that it never grows and leaves keys behind.
+    let mut stripped = Zeroizing::new(Vec::with_capacity(text.len() + 2));
     let mut in_interface = false;
     for (line, is_whole) in lines(text) {
-        let line: Vec<u8> = line.iter().copied().filter(|byte| *byte != 0).collect();
-        let line = trim(&line, |byte| matches!(byte, b' ' | b'\t'));
+        let mut without_zeros = Zeroizing::new(Vec::with_capacity(line.len()));
+        without_zeros.extend(line.iter().copied().filter(|byte| *byte != 0));
+        let line = trim(&without_zeros, |byte| matches!(byte, b' ' | b'\t'));
         if line.is_empty() && !is_whole {
             continue;
         }
-        let content = line.split(|byte| *byte == b'#').next().unwrap_or_default();
-        let (name, value) = match content.iter().position(|byte| *byte == b'=') {
-            Some(equals) => (&content[..equals], &content[equals + 1..]),
-            // The original takes the whole line for both.
-            None => (content, content),
-        };
-        let name = trim(name, is_space);
+        let (name, value) = name_and_value(line);
         if name.starts_with(b"[") {
             in_interface = name.eq_ignore_ascii_case(b"[Interface]");
         }
@@ -40,6 +38,35 @@ pub fn strip(text: &[u8]) -> Result<Vec<u8>, ValueError> {
     }
     stripped.push(b'\n');
     Ok(stripped)
+}
+
+/// What [`strip`] leaves out of a file: the settings of wg-quick(8) with their `[Interface]`. The
+/// other lines are empty, so that each line keeps its number.
+pub fn quick_settings(text: &[u8]) -> Vec<u8> {
+    let mut settings = Vec::with_capacity(text.len() + 1);
+    let mut in_interface = false;
+    for (line, _) in lines(text) {
+        let (name, _) = name_and_value(line);
+        let is_header = name.starts_with(b"[");
+        if is_header {
+            in_interface = name.eq_ignore_ascii_case(b"[Interface]");
+        }
+        if in_interface && (is_header || is_quick_setting(name)) {
+            settings.extend_from_slice(line);
+        }
+        settings.push(b'\n');
+    }
+    settings
+}
+
+fn name_and_value(line: &[u8]) -> (&[u8], &[u8]) {
+    let content = line.split(|byte| *byte == b'#').next().unwrap_or_default();
+    let (name, value) = match content.iter().position(|byte| *byte == b'=') {
+        Some(equals) => (&content[..equals], &content[equals + 1..]),
+        // The original takes the whole line for both.
+        None => (content, content),
+    };
+    (trim(name, is_space), value)
 }
 
 fn is_quick_setting(name: &[u8]) -> bool {
@@ -137,6 +164,12 @@ mod tests {
             let stripped = strip(text).unwrap();
             assert_eq!(stripped.strip_suffix(b"\n"), Some(*printed), "{}", text.escape_ascii());
         }
+    }
+
+    #[test]
+    fn quick_settings_are_what_strip_leaves_out() {
+        let text = b"[Peer]\nMTU=1\n[interface]\nPrivateKey=x\n MTU = 5 # a\nPostUp=b\n[x]\nDNS=1";
+        assert_eq!(quick_settings(text), b"\n\n[interface]\n\n MTU = 5 # a\nPostUp=b\n\n\n");
     }
 
     #[test]

@@ -67,9 +67,9 @@ fn load(setup: &str) -> BTreeMap<String, Config> {
             let host = host.unwrap();
             let file = host.path().join("wg0.conf");
             let text = std::fs::read(&file).unwrap();
-            let parsed = read(&file.to_string_lossy(), &text, Dialect::WgQuick).unwrap();
+            let parsed = read(&file.to_string_lossy(), &text, Dialect::WgQuick, |_| None).unwrap();
             assert_eq!(parsed.warnings, [], "{}", file.display());
-            assert!(read("stripped", &strip(&text).unwrap(), Dialect::Wg).is_ok());
+            assert!(read("stripped", &strip(&text).unwrap(), Dialect::Wg, |_| None).is_ok());
             (host.file_name().into_string().unwrap(), parsed.config)
         })
         .collect()

@@ -31,7 +31,7 @@ proptest! {
         style in style(),
     ) {
         let text = "\u{feff}".to_owned() + &style.write(&config);
-        let parsed = read("x", text.as_bytes(), Dialect::WgQuick);
+        let parsed = read("x", text.as_bytes(), Dialect::WgQuick, |_| None);
         let parsed = parsed.map_err(|errors| TestCaseError::fail(format!("{errors}\n{text}")))?;
         prop_assert_eq!(parsed.config, config, "{}", text);
     }
@@ -42,9 +42,9 @@ proptest! {
         style in style(),
     ) {
         let text = style.write(&config);
-        let whole = read("x", text.as_bytes(), Dialect::WgQuick).unwrap();
+        let whole = read("x", text.as_bytes(), Dialect::WgQuick, |_| None).unwrap();
         let stripped = strip(text.as_bytes()).unwrap();
-        let part = read("x", &stripped, Dialect::Wg);
+        let part = read("x", &stripped, Dialect::Wg, |_| None);
         let part = part.map_err(|errors| TestCaseError::fail(format!("{errors}\n{text}")))?;
         let Interface { private_key, listen_port, fwmark, .. } = whole.config.interface;
         let interface = Interface { private_key, listen_port, fwmark, ..Interface::default() };
@@ -82,7 +82,7 @@ proptest! {
 fn judge(text: &[u8]) -> Result<(), TestCaseError> {
     let _ = strip(text);
     for dialect in [Dialect::Wg, Dialect::WgQuick] {
-        let (diagnostics, is_refused) = match read("x", text, dialect) {
+        let (diagnostics, is_refused) = match read("x", text, dialect, |_| None) {
             Ok(parsed) => (parsed.warnings, false),
             Err(errors) => (errors.iter().cloned().collect(), true),
         };

@@ -35,6 +35,8 @@ impl Error {
 impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
         match error.raw_os_error() {
+            // A daemon's socket says so when its time is up; all our other sockets block.
+            Some(libc::EAGAIN) => Self { errno: libc::ETIMEDOUT, detail: None },
             Some(errno) => Self { errno, detail: None },
             None => Self { errno: libc::EIO, detail: Some(error.to_string()) },
         }
@@ -64,7 +66,19 @@ fn sentence(errno: i32) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+    use std::time::Duration;
+
     use super::*;
+
+    #[test]
+    fn a_socket_whose_time_is_up_says_so() {
+        let (mut stream, _mute) = UnixStream::pair().unwrap();
+        stream.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+        let error = stream.read(&mut [0]).unwrap_err();
+        assert_eq!(Error::from(error).to_string(), "Connection timed out");
+    }
 
     #[test]
     fn an_error_reads_like_the_c_library() {

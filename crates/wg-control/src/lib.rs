@@ -20,6 +20,6 @@ mod userspace;
 pub use device::{Device, DeviceUpdate, Peer, PeerUpdate};
 pub use error::Error;
 pub use interface::{MAX_NAME, get, interfaces, set};
-pub use resolve::{ResolveError, Retries, RetriesError, resolve};
+pub use resolve::{ResolveError, Retries, RetriesError, resolve, service_port};
 pub use scope::scope_name;
 pub use secret_writer::SecretWriter;

@@ -5,7 +5,6 @@
 
 use std::ffi::{CStr, CString};
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
-use std::thread::sleep;
 use std::time::Duration;
 
 use nix::libc;
@@ -65,20 +64,20 @@ impl Retries {
 }
 
 /// Resolves an endpoint. While that fails for reasons that may pass, waits and tries again:
-/// 1 second, then 6/5 of the last wait, up to 20 seconds. `on_retry` hears of each failure before
-/// its wait.
+/// 1 second, then 6/5 of the last wait, up to 20 seconds. `wait` hears of each failure and does the
+/// waiting; where it says false, there is no further try.
 ///
 /// # Errors
 /// When there is no such name, or the retries are used up.
 pub fn resolve(
     endpoint: &Endpoint,
     retries: Retries,
-    mut on_retry: impl FnMut(&ResolveError, Duration),
+    mut wait: impl FnMut(&ResolveError, Duration) -> bool,
 ) -> Result<SocketAddr, ResolveError> {
     if let Some(address) = numeric(endpoint) {
         return Ok(address);
     }
-    let mut wait = FIRST_WAIT;
+    let mut next_wait = FIRST_WAIT;
     let mut failures = 0;
     loop {
         let error = match look_up(endpoint) {
@@ -89,10 +88,17 @@ pub fn resolve(
             return Err(error);
         }
         failures += 1;
-        on_retry(&error, wait);
-        sleep(wait);
-        wait = (wait * 6 / 5).min(LONGEST_WAIT);
+        if !wait(&error, next_wait) {
+            return Err(error);
+        }
+        next_wait = (next_wait * 6 / 5).min(LONGEST_WAIT);
     }
+}
+
+/// The UDP port of a service by its name, as `ListenPort = domain` has it.
+pub fn service_port(name: &str) -> Option<u16> {
+    let name = CString::new(name).ok()?;
+    getaddrinfo(None, &name).ok().map(|address| address.port())
 }
 
 /// The usual endpoint, at a fraction of the resolver's cost.
@@ -115,19 +121,22 @@ fn look_up(endpoint: &Endpoint) -> Result<SocketAddr, ResolveError> {
     else {
         return Err(error(libc::EAI_NONAME));
     };
-    getaddrinfo(&host, &service).map_err(error)
+    getaddrinfo(Some(&host), &service).map_err(error)
 }
 
-/// The first address of a host and a UDP service, or the resolver's code.
-fn getaddrinfo(host: &CStr, service: &CStr) -> Result<SocketAddr, i32> {
+/// The first address of a host, or any of this one, and a UDP service; or the resolver's code.
+fn getaddrinfo(host: Option<&CStr>, service: &CStr) -> Result<SocketAddr, i32> {
     // SAFETY: `addrinfo` holds integers and pointers only, for which zeros are valid.
     let mut hints: libc::addrinfo = unsafe { std::mem::zeroed() };
     hints.ai_family = libc::AF_UNSPEC;
     hints.ai_socktype = libc::SOCK_DGRAM;
     hints.ai_protocol = libc::IPPROTO_UDP;
+    hints.ai_flags = if host.is_none() { libc::AI_PASSIVE } else { 0 };
+    let host = host.map_or(std::ptr::null(), CStr::as_ptr);
     let mut list = std::ptr::null_mut();
-    // SAFETY: both strings end in zero and outlive the call; `hints` is as getaddrinfo(3) asks.
-    let code = unsafe { libc::getaddrinfo(host.as_ptr(), service.as_ptr(), &hints, &mut list) };
+    // SAFETY: both strings end in zero and outlive the call, and one of them may be null; `hints`
+    // is as getaddrinfo(3) asks.
+    let code = unsafe { libc::getaddrinfo(host, service.as_ptr(), &hints, &mut list) };
     if code != 0 {
         return Err(code);
     }
@@ -203,6 +212,14 @@ mod tests {
     }
 
     #[test]
+    fn a_service_has_the_port_of_udp() {
+        for (name, port) in [("domain", Some(53)), ("5", Some(5)), ("no-service", None)] {
+            assert_eq!(service_port(name), port, "{name}");
+        }
+        assert_eq!(service_port("nul\0"), None);
+    }
+
+    #[test]
     fn what_cannot_exist_fails_at_once_in_the_resolvers_words() {
         for (host, service, text) in [
             ("a b", "55", "Name or service not known: `a b:55'"),
@@ -220,10 +237,22 @@ mod tests {
         let error =
             resolve(&endpoint("192.0.2.1", "no-service"), Retries::Times(1), |error, wait| {
                 told.push((error.to_string(), wait));
+                true
             });
         let text = "Servname not supported for ai_socktype: `192.0.2.1:no-service'".to_owned();
         assert_eq!(told, [(text.clone(), Duration::from_secs(1))]);
         assert_eq!(error.unwrap_err().to_string(), text);
+    }
+
+    #[test]
+    fn who_waits_may_give_up() {
+        let mut waits = 0;
+        let error = resolve(&endpoint("192.0.2.1", "no-service"), Retries::Forever, |_, _| {
+            waits += 1;
+            waits < 3
+        });
+        assert!(error.is_err());
+        assert_eq!(waits, 3);
     }
 
     #[test]

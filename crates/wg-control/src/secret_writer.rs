@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 /// Bytes gathered before they are written.
 const BUFFER: usize = 64 * 1024;
@@ -32,8 +32,8 @@ impl<W: Write> SecretWriter<W> {
 
     fn drain(&mut self) -> io::Result<()> {
         let result = self.inner.write_all(&self.buffer);
-        // This zeroes the whole capacity, and keeps it.
-        self.buffer.zeroize();
+        // What stays behind is overwritten by what comes next, or zeroed in the end.
+        self.buffer.clear();
         result
     }
 }
@@ -46,6 +46,14 @@ impl<W: Write> Write for SecretWriter<W> {
         let count = text.len().min(BUFFER - self.buffer.len());
         self.buffer.extend_from_slice(&text[..count]);
         Ok(count)
+    }
+
+    fn write_all(&mut self, mut text: &[u8]) -> io::Result<()> {
+        while !text.is_empty() {
+            let count = self.write(text)?;
+            text = &text[count..];
+        }
+        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {

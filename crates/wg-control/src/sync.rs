@@ -1,5 +1,6 @@
 //! The difference between an interface and a configuration file.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use wg_config::{AllowedIp, AllowedIpChange, KEY_LEN, PresharedKey, PrivateKey, PublicKey};
@@ -38,7 +39,16 @@ fn peers_difference(current: &[Peer], wanted: Vec<PeerUpdate>) -> Vec<PeerUpdate
     let mut difference: Vec<_> =
         gone.map(|peer| PeerUpdate { remove: true, ..PeerUpdate::new(peer.public_key) }).collect();
 
-    let owners = Owners::after(current, &wanted);
+    let settled = if wanted_keys.len() == wanted.len() && gives_each_once(&wanted) {
+        settled_peers(&known, &wanted)
+    } else {
+        HashSet::new()
+    };
+    let is_settled = |key: &PublicKey| settled.contains(key);
+    let owners = Owners::after(
+        current.iter().filter(|peer| !is_settled(&peer.public_key)),
+        wanted.iter().filter(|peer| !is_settled(&peer.public_key)),
+    );
     for mut peer in merge_sections(wanted) {
         let Some(current) = known.get(&peer.public_key) else {
             peer.allowed_ips = owners.allowed_ips(&peer.public_key);
@@ -50,7 +60,11 @@ fn peers_difference(current: &[Peer], wanted: Vec<PeerUpdate>) -> Vec<PeerUpdate
         let keepalive = peer.persistent_keepalive.unwrap_or(0);
         peer.persistent_keepalive =
             Some(keepalive).filter(|seconds| *seconds != current.persistent_keepalive);
-        (peer.replace_allowed_ips, peer.allowed_ips) = owners.difference(current);
+        (peer.replace_allowed_ips, peer.allowed_ips) = if is_settled(&peer.public_key) {
+            (false, Vec::new())
+        } else {
+            owners.difference(current)
+        };
         if peer != PeerUpdate::new(peer.public_key) {
             difference.push(peer);
         }
@@ -58,23 +72,61 @@ fn peers_difference(current: &[Peer], wanted: Vec<PeerUpdate>) -> Vec<PeerUpdate
     difference
 }
 
+/// Whether every section replaces its peer's allowed IPs, and none is given to two peers: then
+/// each peer can be looked at by itself.
+fn gives_each_once(sections: &[PeerUpdate]) -> bool {
+    let count = sections.iter().map(|section| section.allowed_ips.len()).sum();
+    let mut given = Vec::with_capacity(count);
+    for section in sections {
+        if !section.replace_allowed_ips || section.allowed_ips.iter().any(|change| change.remove) {
+            return false;
+        }
+        given.extend(section.allowed_ips.iter().map(|change| change.ip.masked()));
+    }
+    given.sort_unstable();
+    given.windows(2).all(|pair| pair[0] != pair[1])
+}
+
+/// The peers that have the allowed IPs that their sections give them, and no others.
+fn settled_peers(known: &HashMap<PublicKey, &Peer>, sections: &[PeerUpdate]) -> HashSet<PublicKey> {
+    let (mut had, mut wanted) = (Vec::new(), Vec::new());
+    let mut is_settled = |section: &&PeerUpdate| {
+        let Some(current) = known.get(&section.public_key) else { return false };
+        if current.allowed_ips.len() != section.allowed_ips.len() {
+            return false;
+        }
+        had.clear();
+        had.extend(current.allowed_ips.iter().map(AllowedIp::masked));
+        had.sort_unstable();
+        wanted.clear();
+        wanted.extend(section.allowed_ips.iter().map(|change| change.ip.masked()));
+        wanted.sort_unstable();
+        had == wanted
+    };
+    sections
+        .iter()
+        .filter(|section| is_settled(section))
+        .map(|section| section.public_key)
+        .collect()
+}
+
 /// Joins the sections of each peer: the last of a repeated value wins. The allowed IPs are left
 /// out; they are the business of [`Owners`].
 fn merge_sections(sections: Vec<PeerUpdate>) -> Vec<PeerUpdate> {
     let mut peers: Vec<PeerUpdate> = Vec::with_capacity(sections.len());
-    let mut places = HashMap::new();
+    let mut places = HashMap::with_capacity(sections.len());
     for mut section in sections {
-        section.allowed_ips.clear();
-        match places.get(&section.public_key) {
-            Some(&place) => {
-                let peer: &mut PeerUpdate = &mut peers[place];
+        section.allowed_ips = Vec::new();
+        match places.entry(section.public_key) {
+            Entry::Occupied(place) => {
+                let peer: &mut PeerUpdate = &mut peers[*place.get()];
                 peer.preshared_key = section.preshared_key.or(peer.preshared_key.take());
                 peer.endpoint = section.endpoint.or(peer.endpoint);
                 peer.persistent_keepalive =
                     section.persistent_keepalive.or(peer.persistent_keepalive);
             }
-            None => {
-                places.insert(section.public_key, peers.len());
+            Entry::Vacant(place) => {
+                place.insert(peers.len());
                 peers.push(section);
             }
         }
@@ -101,7 +153,10 @@ struct Owners {
 }
 
 impl Owners {
-    fn after(current: &[Peer], sections: &[PeerUpdate]) -> Self {
+    fn after<'a>(
+        current: impl Iterator<Item = &'a Peer>,
+        sections: impl Iterator<Item = &'a PeerUpdate>,
+    ) -> Self {
         let mut owners = Self::default();
         for peer in current {
             for ip in &peer.allowed_ips {
@@ -201,7 +256,7 @@ mod tests {
     }
 
     fn sync_with(device: &Device, config: &Config) -> DeviceUpdate {
-        DeviceUpdate::replacing(config, resolve).unwrap().differing_from(device)
+        DeviceUpdate::replacing(config.clone(), resolve).unwrap().differing_from(device)
     }
 
     fn resolve(endpoint: &Endpoint) -> Result<SocketAddr, std::net::AddrParseError> {
@@ -368,11 +423,11 @@ mod tests {
         fn the_difference_leads_to_what_the_file_says(before in sections(), file in sections()) {
             let before = Config { peers: before, ..Config::default() };
             let mut peers = BTreeMap::new();
-            apply(&mut peers, &DeviceUpdate::adding(&before, resolve).unwrap().peers);
+            apply(&mut peers, &DeviceUpdate::adding(before, resolve).unwrap().peers);
             let device = Device { peers: peers.values().cloned().collect(), ..Device::default() };
             let config = Config { peers: file, ..Config::default() };
 
-            let whole = DeviceUpdate::adding(&config, resolve).unwrap().peers;
+            let whole = DeviceUpdate::adding(config.clone(), resolve).unwrap().peers;
             let keys: HashSet<_> = whole.iter().map(|peer| peer.public_key).collect();
             let mut expected = peers.clone();
             expected.retain(|key, _| keys.contains(key));

@@ -12,16 +12,20 @@ impl DeviceUpdate {
     /// # Errors
     /// The first error of `resolve`, which turns an endpoint into an address.
     pub fn adding<E>(
-        config: &Config,
+        config: Config,
         mut resolve: impl FnMut(&Endpoint) -> Result<SocketAddr, E>,
     ) -> Result<Self, E> {
-        let peers = config.peers.iter().map(|peer| peer_update(peer, &mut resolve));
+        // Room for all: growing would leave copies of preshared keys behind.
+        let mut peers = Vec::with_capacity(config.peers.len());
+        for peer in config.peers {
+            peers.push(peer_update(peer, &mut resolve)?);
+        }
         Ok(Self {
-            private_key: config.interface.private_key.clone(),
+            private_key: config.interface.private_key,
             listen_port: config.interface.listen_port,
             fwmark: config.interface.fwmark,
             replace_peers: false,
-            peers: peers.collect::<Result<_, E>>()?,
+            peers,
         })
     }
 
@@ -30,7 +34,7 @@ impl DeviceUpdate {
     /// # Errors
     /// The first error of `resolve`, which turns an endpoint into an address.
     pub fn replacing<E>(
-        config: &Config,
+        config: Config,
         resolve: impl FnMut(&Endpoint) -> Result<SocketAddr, E>,
     ) -> Result<Self, E> {
         let mut update = Self::adding(config, resolve)?;
@@ -43,15 +47,15 @@ impl DeviceUpdate {
 }
 
 fn peer_update<E>(
-    peer: &wg_config::Peer,
+    peer: wg_config::Peer,
     resolve: &mut impl FnMut(&Endpoint) -> Result<SocketAddr, E>,
 ) -> Result<PeerUpdate, E> {
     Ok(PeerUpdate {
-        preshared_key: peer.preshared_key.clone(),
+        preshared_key: peer.preshared_key,
         endpoint: peer.endpoint.as_ref().map(resolve).transpose()?,
         persistent_keepalive: peer.persistent_keepalive,
         replace_allowed_ips: peer.replace_allowed_ips,
-        allowed_ips: peer.allowed_ips.clone(),
+        allowed_ips: peer.allowed_ips,
         ..PeerUpdate::new(peer.public_key)
     })
 }
@@ -92,7 +96,7 @@ mod tests {
     /// As the original sends it for `wg addconf`.
     #[test]
     fn adding_leaves_alone_what_the_file_does_not_say() {
-        let update = DeviceUpdate::adding(&config(), found).unwrap();
+        let update = DeviceUpdate::adding(config(), found).unwrap();
         let expected = format!(
             "set=1\nfwmark=6\npublic_key={}\nendpoint=192.0.2.1:5\n\
              persistent_keepalive_interval=7\nreplace_allowed_ips=true\n\
@@ -105,18 +109,18 @@ mod tests {
     /// As the original sends it for `wg setconf`.
     #[test]
     fn replacing_clears_what_the_file_does_not_say() {
-        let update = DeviceUpdate::replacing(&Config::default(), found).unwrap();
+        let update = DeviceUpdate::replacing(Config::default(), found).unwrap();
         let expected = format!(
             "set=1\nprivate_key={}\nlisten_port=0\nfwmark=0\nreplace_peers=true\n\n",
             "00".repeat(KEY_LEN)
         );
         assert_eq!(text(&update), expected);
-        let update = DeviceUpdate::replacing(&config(), found).unwrap();
+        let update = DeviceUpdate::replacing(config(), found).unwrap();
         assert_eq!((update.fwmark, update.replace_peers), (Some(6), true));
     }
 
     #[test]
     fn an_endpoint_that_does_not_resolve_ends_it() {
-        assert_eq!(DeviceUpdate::adding(&config(), |_| Err("no")), Err("no"));
+        assert_eq!(DeviceUpdate::adding(config(), |_| Err("no")), Err("no"));
     }
 }

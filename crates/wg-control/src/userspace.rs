@@ -4,12 +4,16 @@ use std::fs;
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use nix::net::if_::if_nametoindex;
 
 use crate::{Device, DeviceUpdate, Error, SecretWriter, uapi};
 
 const SOCKETS: &str = "/var/run/wireguard";
+
+/// How long a daemon may take for one read or write; one that hangs would hold us for ever.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The names of the interfaces in this network namespace that a daemon serves, in the order of
 /// the folder.
@@ -38,7 +42,11 @@ pub(crate) fn connect(name: &str) -> io::Result<Option<UnixStream>> {
     }
     let socket: PathBuf = [SOCKETS, &format!("{name}.sock")].iter().collect();
     match UnixStream::connect(socket) {
-        Ok(stream) => Ok(Some(stream)),
+        Ok(stream) => {
+            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_write_timeout(Some(PATIENCE))?;
+            Ok(Some(stream))
+        }
         Err(error) => match error.kind() {
             // A file that is no socket refuses connections too.
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Ok(None),

@@ -83,14 +83,13 @@ impl Hostnet {
         &self,
         message: &RouteNetlinkMessage,
     ) -> Result<Vec<RouteNetlinkMessage>, Cause> {
-        let mut answer = Answer::default();
         for _ in 0..DUMP_ATTEMPTS {
-            answer = self.exchange(message.clone(), NLM_F_REQUEST | NLM_F_DUMP)?;
+            let answer = self.exchange(message.clone(), NLM_F_REQUEST | NLM_F_DUMP)?;
             if !answer.interrupted {
-                break;
+                return Ok(answer.messages);
             }
         }
-        Ok(answer.messages)
+        Err(Cause::Socket(format!("the tables changed during each of {DUMP_ATTEMPTS} dumps")))
     }
 
     fn exchange(&self, message: RouteNetlinkMessage, flags: u16) -> Result<Answer, Cause> {

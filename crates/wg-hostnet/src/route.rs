@@ -2,15 +2,17 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric,
     RouteProtocol, RouteScope, RouteType,
 };
+use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::errno::Errno;
 
-use crate::{Error, Family, Hostnet, Link, Prefix};
+use crate::socket::{Socket, frame};
+use crate::{Cause, Error, Family, Hostnet, Link, Prefix};
 
 /// A route as the kernel has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +23,9 @@ pub struct Route {
     pub table: u32,
     /// The index of the link that packets leave by; none for unreachable and multipath routes.
     pub device: Option<u32>,
+    /// Whether somebody added it as [`Hostnet::add_route`] does (protocol boot), rather than the
+    /// kernel or a routing daemon.
+    pub is_static: bool,
     /// The path MTU in bytes, when the route (or what the kernel learnt about the path) has one.
     pub mtu: Option<u32>,
 }
@@ -43,17 +48,51 @@ impl Hostnet {
     /// # Errors
     /// `EEXIST` when there is one, `ENETDOWN` when the link is down.
     pub fn add_route(&self, link: &Link, prefix: Prefix, table: u32) -> Result<(), Error> {
-        let mut message = request(link, prefix, table);
-        message.header.protocol = RouteProtocol::Boot;
-        message.header.kind = RouteType::Unicast;
-        message.header.scope = match prefix.family() {
-            Family::Ipv4 => RouteScope::Link,
-            Family::Ipv6 => RouteScope::Universe,
-        };
-        let message = RouteNetlinkMessage::NewRoute(message);
-        self.change(message, NLM_F_CREATE | NLM_F_EXCL, || {
-            format!("{}: add route {prefix} in table {table}", link.name)
+        self.change(new_route(link, prefix, table), NLM_F_CREATE | NLM_F_EXCL, || {
+            adding(link, prefix, table)
         })
+    }
+
+    /// Adds routes as [`Hostnet::add_route`] does, many in one system call. `each` is told of every
+    /// route that was tried, in order, up to the first that failed; some after that one may be there
+    /// all the same.
+    ///
+    /// # Errors
+    /// The first route's that fails.
+    pub fn add_routes(
+        &self,
+        link: &Link,
+        routes: &[(Prefix, u32)],
+        mut each: impl FnMut(usize),
+    ) -> Result<(), Error> {
+        let what = || format!("{}: add routes", link.name);
+        let socket = Socket::open(NETLINK_ROUTE).map_err(|cause| Error { what: what(), cause })?;
+        for (batch, part) in routes.chunks(BATCH).enumerate() {
+            let mut frames = Vec::new();
+            for (number, (prefix, table)) in part.iter().enumerate() {
+                // An error is always answered; of the successes the last one's answer will do.
+                let ack = if number + 1 == part.len() { NLM_F_ACK } else { 0 };
+                let flags = NLM_F_CREATE | NLM_F_EXCL | ack;
+                frame(&mut frames, new_route(link, *prefix, *table), flags, number as u32);
+            }
+            let answers = socket.send(&frames).and_then(|()| socket.answers());
+            let answers = answers.map_err(|cause| Error { what: what(), cause })?;
+            let failure = answers
+                .iter()
+                .filter_map(|answer| Some((answer.number, answer.outcome.as_ref().err()?)))
+                .min_by_key(|(number, _)| *number);
+            let tried = failure.map_or(part.len(), |(number, _)| number as usize + 1);
+            (0..tried).for_each(|number| each(batch * BATCH + number));
+            if let Some((number, cause)) = failure {
+                let (prefix, table) = part[number as usize];
+                return Err(Error { what: adding(link, prefix, table), cause: cause.clone() });
+            }
+            if answers.is_empty() {
+                let cause = Cause::Socket("no answer".to_owned());
+                return Err(Error { what: what(), cause });
+            }
+        }
+        Ok(())
     }
 
     /// Removes a route that [`Hostnet::add_route`] added.
@@ -63,6 +102,8 @@ impl Hostnet {
     pub fn delete_route(&self, link: &Link, prefix: Prefix, table: u32) -> Result<(), Error> {
         let mut message = request(link, prefix, table);
         message.header.scope = RouteScope::NoWhere;
+        // Never the one that an address of the link has brought.
+        message.header.protocol = RouteProtocol::Boot;
         self.change(RouteNetlinkMessage::DelRoute(message), 0, || {
             format!("{}: delete route {prefix} in table {table}", link.name)
         })
@@ -104,11 +145,12 @@ impl Hostnet {
             .collect())
     }
 
-    /// The route of a packet to this address, as `ip route get` finds it; `None` when there is none.
+    /// The route of a packet with this mark (0: none) to this address, as `ip route get` finds it;
+    /// `None` when there is none.
     ///
     /// # Errors
     /// When the kernel does not answer.
-    pub fn route_to(&self, destination: IpAddr) -> Result<Option<Route>, Error> {
+    pub fn route_to(&self, destination: IpAddr, mark: u32) -> Result<Option<Route>, Error> {
         let prefix = Prefix::new(destination, if destination.is_ipv4() { 32 } else { 128 });
         let mut request = RouteMessage::default();
         request.header.address_family = prefix.family().into();
@@ -118,6 +160,9 @@ impl Hostnet {
             request.header.flags = RouteFlags::LookupTable;
         }
         request.attributes.push(RouteAttribute::Destination(RouteAddress::from(destination)));
+        if mark != 0 {
+            request.attributes.push(RouteAttribute::Mark(mark));
+        }
         match self.get(RouteNetlinkMessage::GetRoute(request)) {
             Ok(RouteNetlinkMessage::NewRoute(message)) => Ok(parse(message)),
             Ok(_) => Ok(None),
@@ -137,6 +182,24 @@ impl Hostnet {
             }
         }
     }
+}
+
+/// Requests that go together: their answers, should all of them fail, fit the socket's buffer.
+const BATCH: usize = 128;
+
+fn new_route(link: &Link, prefix: Prefix, table: u32) -> RouteNetlinkMessage {
+    let mut message = request(link, prefix, table);
+    message.header.protocol = RouteProtocol::Boot;
+    message.header.kind = RouteType::Unicast;
+    message.header.scope = match prefix.family() {
+        Family::Ipv4 => RouteScope::Link,
+        Family::Ipv6 => RouteScope::Universe,
+    };
+    RouteNetlinkMessage::NewRoute(message)
+}
+
+fn adding(link: &Link, prefix: Prefix, table: u32) -> String {
+    format!("{}: add route {prefix} in table {table}", link.name)
 }
 
 fn request(link: &Link, prefix: Prefix, table: u32) -> RouteMessage {
@@ -171,6 +234,7 @@ fn parse(message: RouteMessage) -> Option<Route> {
         destination: Prefix::new(any, message.header.destination_prefix_length),
         table: message.header.table.into(),
         device: None,
+        is_static: message.header.protocol == RouteProtocol::Boot,
         mtu: None,
     };
     for attribute in message.attributes {

@@ -6,7 +6,10 @@ use std::net::IpAddr;
 
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
-use wg_hostnet::{Family, Hostnet, Link, Prefix, RouteFilter, TABLE_MAIN};
+use wg_hostnet::{
+    Family, Firewall, Hostnet, Link, Prefix, RouteFilter, Rule, TABLE_MAIN, add_firewall,
+    check_firewall, delete_firewalls, firewalls,
+};
 
 /// Runs the test on a thread in a new network namespace, where the only link is `lo`, down.
 fn in_namespace(test: fn(&Hostnet)) {
@@ -183,8 +186,8 @@ fn a_dump_holds_only_what_the_filter_lets_pass() {
 #[test]
 fn the_route_of_a_packet_is_the_most_specific() {
     in_namespace(|host| {
-        assert_eq!(host.route_to(ip("192.0.2.1")).unwrap(), None);
-        assert_eq!(host.route_to(ip("2001:db8::1")).unwrap(), None);
+        assert_eq!(host.route_to(ip("192.0.2.1"), 0).unwrap(), None);
+        assert_eq!(host.route_to(ip("2001:db8::1"), 0).unwrap(), None);
         loopback(host);
         let eth0 = veth(host);
         for text in ["192.0.2.10/24", "2001:db8::10/64"] {
@@ -199,12 +202,12 @@ fn the_route_of_a_packet_is_the_most_specific() {
             ("198.51.100.7", Some(1300)),
             ("2001:db8::1", None),
         ] {
-            let route = host.route_to(ip(address)).unwrap().expect(address);
+            let route = host.route_to(ip(address), 0).unwrap().expect(address);
             assert_eq!((route.device, route.table), (Some(eth0.index), TABLE_MAIN), "{address}");
             assert_eq!(route.mtu, mtu, "{address}");
         }
-        assert_eq!(host.route_to(ip("203.0.113.1")).unwrap(), None);
-        assert_eq!(host.route_to(ip("2001:db9::1")).unwrap(), None);
+        assert_eq!(host.route_to(ip("203.0.113.1"), 0).unwrap(), None);
+        assert_eq!(host.route_to(ip("2001:db9::1"), 0).unwrap(), None);
     });
 }
 
@@ -217,5 +220,84 @@ fn the_kernels_own_rules_are_listed() {
         let v6: Vec<_> =
             host.rules(Family::Ipv6).unwrap().iter().map(|r| (r.priority, r.table)).collect();
         assert_eq!(v6, [(0, 255), (32766, 254)]);
+    });
+}
+
+#[test]
+fn many_routes_are_added_at_once_and_the_first_that_fails_is_named() {
+    in_namespace(|host| {
+        let link = veth(host);
+        let routes: Vec<_> = (0..1000_u32)
+            .map(|n| (prefix(&format!("10.0.{}.{}/32", n / 256, n % 256)), TABLE_MAIN))
+            .collect();
+        let mut told = Vec::new();
+        host.add_routes(&link, &routes, |number| told.push(number)).unwrap();
+        assert_eq!(told, (0..1000).collect::<Vec<_>>());
+        let filter = RouteFilter { device: Some(link.index), ..RouteFilter::default() };
+        let there = host.routes(filter).unwrap();
+        assert_eq!(there.iter().filter(|route| route.is_static).count(), 1000);
+
+        let again = [(prefix("10.1.0.0/16"), 7), routes[300], (prefix("10.2.0.0/16"), 7)];
+        let mut told = Vec::new();
+        let error = host.add_routes(&link, &again, |number| told.push(number)).unwrap_err();
+        assert!(error.is(Errno::EEXIST), "{error}");
+        assert!(error.what.contains("10.0.1.44/32"), "{error}");
+        assert_eq!(told, [0, 1]);
+    });
+}
+
+#[test]
+fn a_rule_is_added_and_removed_by_its_priority() {
+    in_namespace(|host| {
+        for family in [Family::Ipv4, Family::Ipv6] {
+            let before = host.rules(family).unwrap();
+            let next = Rule::next_priority(&before);
+            let first = Rule::for_unmarked(family, next, 51820, 51820);
+            let second = Rule::main_without_default(family, next - 1);
+            let third = Rule::main_without_default(family, next - 2);
+            for rule in [&first, &second, &third] {
+                host.add_rule(rule).unwrap();
+                assert!(host.rules(family).unwrap().contains(rule), "{rule:?}");
+            }
+            assert!(host.add_rule(&first).unwrap_err().is(Errno::EEXIST));
+            host.delete_rule(&second).unwrap();
+            let rules = host.rules(family).unwrap();
+            assert!(rules.contains(&third) && !rules.contains(&second), "{rules:?}");
+            host.delete_rule(&second).unwrap();
+            host.delete_rule(&third).unwrap();
+            host.delete_rule(&first).unwrap();
+            assert_eq!(host.rules(family).unwrap(), before);
+        }
+    });
+}
+
+#[test]
+fn firewall_tables_are_checked_made_and_removed() {
+    in_namespace(|host| {
+        let lo = loopback(host);
+        let firewall = |family, address| Firewall {
+            interface: lo.name.clone(),
+            family,
+            mark: 51820,
+            addresses: vec![ip(address)],
+        };
+        let both = [firewall(Family::Ipv6, "fd66::2"), firewall(Family::Ipv4, "10.66.0.2")];
+        if let Err(error) = check_firewall(&both[0]) {
+            eprintln!("SKIPPED: the kernel has no nf_tables: {error}");
+            return;
+        }
+        assert_eq!(firewalls("lo").unwrap(), [], "a check makes nothing");
+        for table in &both {
+            add_firewall(table).unwrap();
+            // In place of the first, whose name it has.
+            add_firewall(table).unwrap();
+        }
+        assert_eq!(firewalls("lo").unwrap(), [Family::Ipv6, Family::Ipv4]);
+        assert_eq!(firewalls("eth0").unwrap(), []);
+        delete_firewalls("lo", &[Family::Ipv6]).unwrap();
+        assert_eq!(firewalls("lo").unwrap(), [Family::Ipv4]);
+        // All or none.
+        delete_firewalls("lo", &[Family::Ipv4, Family::Ipv6]).unwrap_err();
+        assert_eq!(firewalls("lo").unwrap(), [Family::Ipv4]);
     });
 }

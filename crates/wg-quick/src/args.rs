@@ -3,7 +3,12 @@
 use std::ffi::{OsStr, OsString};
 
 use clap::builder::ValueParser;
-use clap::{Arg, Command};
+use clap::{Arg, ArgAction, Command};
+
+use crate::resolve::{self, Resolve};
+
+const DRY_RUN: &str = "dry-run";
+const RESOLVE: &str = "resolve";
 
 /// One request.
 #[derive(Debug, PartialEq, Eq)]
@@ -11,7 +16,23 @@ pub(crate) enum Request {
     /// Print the usage because it was asked for.
     Help,
     /// Bring the tunnel up.
-    Up(OsString),
+    Up {
+        /// The file or the interface.
+        target: OsString,
+        /// Only say what would be done.
+        dry_run: bool,
+        /// What to do about endpoints that do not resolve.
+        resolve: Resolve,
+    },
+    /// Have the tunnel follow its file.
+    Reload {
+        /// The file or the interface.
+        target: OsString,
+        /// Only say what would be done.
+        dry_run: bool,
+    },
+    /// Look up endpoints in the background; for this program alone.
+    ResolveEndpoints(OsString),
     /// Take the tunnel down.
     Down(OsString),
     /// Write the interface's state to the file.
@@ -31,7 +52,16 @@ pub(crate) fn parse(arguments: &[OsString]) -> Option<Request> {
     let (verb, matches) = matches.subcommand()?;
     let target = matches.get_one::<OsString>("TARGET")?.clone();
     match verb {
-        "up" => Some(Request::Up(target)),
+        "up" => Some(Request::Up {
+            target,
+            dry_run: matches.get_flag(DRY_RUN),
+            resolve: match matches.get_one::<String>(RESOLVE)?.as_str() {
+                "background" => Resolve::Background,
+                _ => Resolve::Wait,
+            },
+        }),
+        "reload" => Some(Request::Reload { target, dry_run: matches.get_flag(DRY_RUN) }),
+        resolve::VERB => Some(Request::ResolveEndpoints(target)),
         "down" => Some(Request::Down(target)),
         "save" => Some(Request::Save(target)),
         "strip" => Some(Request::Strip(target)),
@@ -58,6 +88,11 @@ Usage: {program} [ up | down | save | strip ] [ CONFIG_FILE | INTERFACE ]
   - PreUp, PostUp, PreDown, PostDown: commands for bash(1), run in order at
     that point; `%i' stands for INTERFACE.
   - SaveConfig: `true' to write the interface's state back on the way down.
+
+  Also: {program} reload CONFIG_FILE | INTERFACE, which changes what differs from
+  the file and leaves the rest alone. With `--dry-run', `up' and `reload' only say
+  what they would do. With `--resolve=background', `up' does not wait for names of
+  endpoints that do not resolve, and looks them up later.
 "
     )
 }
@@ -70,12 +105,25 @@ fn command() -> Command {
             .value_parser(ValueParser::os_string());
         Command::new(name).disable_help_flag(true).arg(target)
     };
+    let dry_run = || Arg::new(DRY_RUN).long(DRY_RUN).action(ArgAction::SetTrue);
+    let resolve = Arg::new(RESOLVE)
+        .long(RESOLVE)
+        .require_equals(true)
+        .value_parser(["wait", "background"])
+        .default_value("wait");
     Command::new("wg-quick")
         .disable_help_flag(true)
         .disable_help_subcommand(true)
         .disable_version_flag(true)
         .subcommand_required(true)
-        .subcommands([verb("up"), verb("down"), verb("save"), verb("strip")])
+        .subcommands([
+            verb("up").arg(dry_run()).arg(resolve),
+            verb("reload").arg(dry_run()),
+            verb("down"),
+            verb("save"),
+            verb("strip"),
+            verb(resolve::VERB),
+        ])
 }
 
 #[cfg(test)]
@@ -86,13 +134,25 @@ mod tests {
         parse(&line.split(' ').map(OsString::from).collect::<Vec<_>>())
     }
 
+    fn up(target: &str, dry_run: bool, resolve: Resolve) -> Request {
+        Request::Up { target: target.into(), dry_run, resolve }
+    }
+
     #[test]
     fn a_verb_and_a_target_are_a_request() {
-        assert_eq!(parsed("wg-quick up wg0"), Some(Request::Up("wg0".into())));
+        assert_eq!(parsed("wg-quick up wg0"), Some(up("wg0", false, Resolve::Wait)));
         assert_eq!(parsed("wg-quick down ./wg0.conf"), Some(Request::Down("./wg0.conf".into())));
         assert_eq!(parsed("wg-quick save wg0"), Some(Request::Save("wg0".into())));
         assert_eq!(parsed("wg-quick strip -x"), Some(Request::Strip("-x".into())));
-        assert_eq!(parsed("wg-quick up --help"), Some(Request::Up("--help".into())));
+        assert_eq!(parsed("wg-quick up --help"), Some(up("--help", false, Resolve::Wait)));
+        assert_eq!(parsed("wg-quick up --dry-run wg0"), Some(up("wg0", true, Resolve::Wait)));
+        assert_eq!(
+            parsed("wg-quick up --resolve=background wg0"),
+            Some(up("wg0", false, Resolve::Background))
+        );
+        let reload = |dry_run| Some(Request::Reload { target: "wg0".into(), dry_run });
+        assert_eq!(parsed("wg-quick reload wg0"), reload(false));
+        assert_eq!(parsed("wg-quick reload wg0 --dry-run"), reload(true));
     }
 
     #[test]

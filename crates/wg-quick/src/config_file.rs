@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use wg_config::{ConfigErrors, Dialect, Parsed};
+use zeroize::Zeroizing;
 
 use crate::say;
 
@@ -31,20 +32,20 @@ impl ConfigFile {
     /// Takes an interface's name, for `/etc/wireguard/NAME.conf`, or a path that ends in
     /// `NAME.conf`.
     ///
-    /// `exists_unless` may vouch for an interface whose file is gone.
+    /// `may_be_gone` says of an interface whether it can do without its file.
     ///
     /// # Errors
     /// When there is no such file, or its name is no interface's.
     pub(crate) fn locate(
         argument: &OsStr,
-        exists_unless: impl FnOnce(&str) -> bool,
+        may_be_gone: impl FnOnce(&str) -> bool,
     ) -> anyhow::Result<Self> {
         let path = match argument.to_str() {
             Some(name) if is_name(name) => PathBuf::from(format!("/etc/wireguard/{name}.conf")),
             _ => PathBuf::from(argument),
         };
         let interface = interface_of(&path);
-        if !path.exists() && !interface.is_some_and(exists_unless) {
+        if !path.exists() && !interface.is_some_and(may_be_gone) {
             bail!("`{}' does not exist", path.display());
         }
         let Some(interface) = interface.map(str::to_owned) else {
@@ -58,18 +59,20 @@ impl ConfigFile {
         self.path.exists()
     }
 
-    /// The text. A file that everybody may read, in a folder that everybody may enter, draws a
+    /// The text, which holds keys. A file that everybody may read, in a folder that everybody may enter, draws a
     /// warning.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub(crate) fn text(&self) -> anyhow::Result<Vec<u8>> {
+    pub(crate) fn text(&self) -> anyhow::Result<Zeroizing<Vec<u8>>> {
         let mode = |path: &Path| path.metadata().map_or(0, |file| file.permissions().mode());
         let folder = self.path.parent().unwrap_or(Path::new("/"));
         if mode(&self.path) & mode(folder) & 0o007 != 0 {
             say(format_args!("Warning: `{}' is world accessible", self.path.display()));
         }
-        fs::read(&self.path).with_context(|| format!("`{}' cannot be read", self.path.display()))
+        let text = fs::read(&self.path);
+        let text = text.with_context(|| format!("`{}' cannot be read", self.path.display()))?;
+        Ok(Zeroizing::new(text))
     }
 
     /// The typed content of [`ConfigFile::text`].
@@ -77,7 +80,25 @@ impl ConfigFile {
     /// # Errors
     /// When it does not say what a configuration file says.
     pub(crate) fn parse(&self, text: &[u8]) -> Result<Parsed, ConfigErrors> {
-        wg_config::read(&self.path.to_string_lossy(), text, Dialect::WgQuick)
+        let name = self.path.to_string_lossy();
+        wg_config::read(&name, text, Dialect::WgQuick, wg_control::service_port)
+    }
+
+    /// The settings of wg-quick(8) in a text that is not valid as a whole, without those that are
+    /// not valid themselves.
+    ///
+    /// # Errors
+    /// As [`ConfigFile::parse`], which cannot be where its errors are left out.
+    pub(crate) fn parse_quick_settings(&self, text: &[u8]) -> Result<Parsed, ConfigErrors> {
+        let text = wg_config::quick_settings(text);
+        let errors = match self.parse(&text) {
+            Ok(parsed) => return Ok(parsed),
+            Err(errors) => errors,
+        };
+        let is_wrong = |number: usize| errors.iter().any(|error| error.line() == number);
+        let lines = text.split(|byte| *byte == b'\n').zip(1..);
+        let valid = lines.map(|(line, number)| if is_wrong(number) { &[][..] } else { line });
+        self.parse(&valid.collect::<Vec<_>>().join(&b'\n'))
     }
 }
 

@@ -1,10 +1,14 @@
 //! PreUp, PostUp, PreDown and PostDown commands.
 
+use std::fs::File;
+use std::io::{self, Seek, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
 use anyhow::Context;
+use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use crate::programs::Programs;
 use crate::say;
@@ -22,13 +26,17 @@ pub(crate) struct Shell {
 pub(crate) struct Failed(pub u8);
 
 /// As in the original, a hook sees INTERFACE and CONFIG_FILE as shell variables that it does not
-/// pass on, and stops at its first failing command.
+/// pass on, and stops at its first failing command. Its text comes by a descriptor: a command line
+/// is for everybody to read, and has at most 128 KiB.
 const BASH: &str = "set -e -o pipefail; shopt -s extglob; \
-    INTERFACE=$1 CONFIG_FILE=$2 hook=$3; set --; eval \"$hook\"";
+    INTERFACE=$1 CONFIG_FILE=$2 descriptor=$3; set --; \
+    IFS= read -r -d '' hook <&$descriptor || :; exec {descriptor}<&-; \
+    unset descriptor; eval \"$hook\"";
 
-/// Not every sh knows pipefail, and one that does not would exit over it.
+/// Not every sh knows pipefail, and one that does not would exit over it; nor do all know descriptors
+/// above 9 by anything but a path.
 const SH: &str = "set -e; if (set -o pipefail) 2>/dev/null; then set -o pipefail; fi; \
-    INTERFACE=$1 CONFIG_FILE=$2 hook=$3; set --; eval \"$hook\"";
+    INTERFACE=$1 CONFIG_FILE=$2 hook=/dev/fd/$3; set --; . \"$hook\"";
 
 impl Shell {
     /// Bash where there is one, else sh, which is said.
@@ -58,13 +66,24 @@ impl Shell {
         programs: &Programs,
         signals: &Signals,
     ) -> anyhow::Result<()> {
+        let text = in_memory(hook).context("the hook's text cannot be handed over")?;
         let mut command = programs.command(&self.program);
-        command.args(["-c", self.script, "wg-quick", interface]).arg(config_file).arg(hook);
+        command.args(["-c", self.script, "wg-quick", interface]).arg(config_file);
+        command.arg(text.as_raw_fd().to_string());
         let mut child = signals
             .spawn(&mut command)
             .with_context(|| format!("{} cannot be run", self.program.display()))?;
+        drop(text);
         success(signals.wait(&mut child)?)
     }
+}
+
+/// A file in memory that the next child inherits.
+fn in_memory(text: &str) -> io::Result<File> {
+    let mut file = File::from(memfd_create("hook", MFdFlags::empty())?);
+    file.write_all(text.as_bytes())?;
+    file.rewind()?;
+    Ok(file)
 }
 
 /// Turns a status into [`Failed`] unless it is success.

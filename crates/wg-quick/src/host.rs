@@ -1,12 +1,16 @@
 //! What steps act on: the machine, as far as one interface is concerned.
 
-use std::cell::OnceCell;
-use std::path::PathBuf;
+use std::cell::{Cell, OnceCell};
+use std::ffi::OsStr;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
+use wg_control::{Device, DeviceUpdate};
 use wg_hostnet::{Hostnet, Link};
 
-use crate::hook::Shell;
+use crate::hook::{Shell, success};
 use crate::programs::Programs;
 use crate::signals::Signals;
 
@@ -22,6 +26,9 @@ pub(crate) struct Host {
     pub signals: Signals,
     /// Where programs are.
     pub programs: Programs,
+    /// The index of the interface that `up` made, where it is known: a hook may have renamed it, and
+    /// the name may be another's by now.
+    pub made: Cell<Option<u32>>,
     shell: OnceCell<Shell>,
 }
 
@@ -37,6 +44,7 @@ impl Host {
             net: Hostnet::open()?,
             signals: Signals::block().context("signals cannot be taken")?,
             programs: Programs::new(),
+            made: Cell::new(None),
             shell: OnceCell::new(),
         })
     }
@@ -48,6 +56,52 @@ impl Host {
     pub(crate) fn link(&self) -> anyhow::Result<Link> {
         let link = self.net.link(&self.interface)?;
         link.with_context(|| format!("{}: the interface is gone", self.interface))
+    }
+
+    /// What the interface's dataplane says. A daemon may never answer; a signal ends the wait.
+    ///
+    /// # Errors
+    /// As [`wg_control::get`]; or [`Interrupted`](crate::signals::Interrupted).
+    pub(crate) fn device(&self) -> anyhow::Result<Device> {
+        let interface = self.interface.clone();
+        Ok(self.signals.interrupt(move || wg_control::get(&interface))??)
+    }
+
+    /// Changes the interface's dataplane, which a signal interrupts likewise.
+    ///
+    /// # Errors
+    /// As [`wg_control::set`]; or [`Interrupted`](crate::signals::Interrupted).
+    pub(crate) fn configure(&self, update: &DeviceUpdate) -> anyhow::Result<()> {
+        let interface = self.interface.clone();
+        let update = update.clone();
+        let outcome = self.signals.interrupt(move || wg_control::set(&interface, &update))?;
+        outcome.map_err(|error| match error.detail() {
+            Some(detail) => anyhow!("{}: configure: {error} ({detail})", self.interface),
+            None => anyhow!("{}: configure: {error}", self.interface),
+        })
+    }
+
+    /// Runs a program to its end with this on its standard input.
+    ///
+    /// # Errors
+    /// [`Failed`](crate::hook::Failed) or [`Interrupted`](crate::signals::Interrupted); or that it
+    /// cannot be started.
+    pub(crate) fn run_program(
+        &self,
+        program: &Path,
+        arguments: &[impl AsRef<OsStr>],
+        input: &str,
+    ) -> anyhow::Result<()> {
+        let mut command = self.programs.command(program);
+        let mut child = self
+            .signals
+            .spawn(command.args(arguments).stdin(Stdio::piped()))
+            .with_context(|| format!("{} cannot be run", program.display()))?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // One that ends before it has read all tells by its status why.
+            let _ = stdin.write_all(input.as_bytes());
+        }
+        success(self.signals.wait(&mut child)?)
     }
 
     /// Runs one hook.

@@ -4,20 +4,31 @@
 //! file is only the lock; it goes with its holder. A line is written before its step is done: what
 //! undoes a step has to stand it that the step was not done.
 
+use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::net::IpAddr;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use wg_config::PublicKey;
 
+use crate::dns::Dns;
 use crate::say;
+use crate::signals::{Interrupted, Signals};
 use crate::step::Step;
 use crate::tunnel::{Hooks, Tunnel};
 
 const DIRECTORY: &str = "/run/wg-quick";
+const PATIENCE: Duration = Duration::from_secs(1);
+const POLL: Duration = Duration::from_millis(5);
 const FIRST_LINE: &str = "wg-quick journal 1";
 
 /// An interface's journal, and the lock on it.
@@ -34,10 +45,33 @@ pub(crate) struct Record {
     pub config_file: PathBuf,
     /// The commands for the way down.
     pub hooks: Hooks,
+    /// The endpoints as the file had them, by the peers' keys.
+    pub endpoints: HashMap<PublicKey, String>,
+    /// The name servers and the search domains.
+    pub resolver: Option<(Vec<IpAddr>, Vec<String>)>,
+    /// The index of the interface.
+    pub link: Option<u32>,
     /// The steps that undo what was done, in the order in which it was done.
     pub undo: Vec<Step>,
     /// Whether all was done.
     pub complete: bool,
+    /// The commands that a `down` has yet to run which has begun to remove the tunnel.
+    pub owed: Vec<String>,
+}
+
+impl Record {
+    /// The name servers, and who got them.
+    pub(crate) fn dns(&self) -> Option<Dns> {
+        let (servers, search) = self.resolver.clone()?;
+        self.undo.iter().find_map(|step| match step {
+            Step::DeleteDns(manager) => Some(Dns {
+                manager: manager.clone(),
+                servers: servers.clone(),
+                search: search.clone(),
+            }),
+            _ => None,
+        })
+    }
 }
 
 /// Whether there is a journal with anything in it.
@@ -45,13 +79,41 @@ pub(crate) fn exists(interface: &str) -> bool {
     path_of(interface).metadata().is_ok_and(|file| file.len() > 0)
 }
 
+/// Whether there is the journal of an `up` that neither ended nor still runs.
+pub(crate) fn is_of_interrupted(interface: &str) -> bool {
+    let Ok(text) = fs::read_to_string(path_of(interface)) else { return false };
+    matches!(parse(&text), Ok(Some(record)) if !record.complete)
+}
+
+/// Waits until no other wg-quick chooses a routing table; the choice is ours until the lock is
+/// dropped. `None` where `/run` cannot be used.
+///
+/// # Errors
+/// When a signal comes meanwhile.
+pub(crate) fn lock_tables(signals: &Signals) -> Result<Option<Flock<File>>, Interrupted> {
+    let Ok(mut directory) = File::open(DIRECTORY) else { return Ok(None) };
+    loop {
+        match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(Some(lock)),
+            Err((file, Errno::EWOULDBLOCK)) => directory = file,
+            Err(_) => return Ok(None),
+        }
+        signals.check()?;
+        sleep(POLL);
+    }
+}
+
 impl Journal {
     /// Locks an interface's journal, which need not have anything in it.
+    ///
+    /// A child that a killed wg-quick had just forked holds the lock until it is another program, so
+    /// the lock is waited for a moment.
     ///
     /// # Errors
     /// When another process holds the lock.
     pub(crate) fn lock(interface: &str) -> anyhow::Result<Self> {
         let path = path_of(interface);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             match open(&path) {
                 // The directory went between its making and the opening.
@@ -64,6 +126,7 @@ impl Journal {
                     return Ok(Self { path, file: None });
                 }
                 Ok(file) => match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                    Err((_, Errno::EWOULDBLOCK)) if Instant::now() < deadline => sleep(POLL),
                     Err((_, Errno::EWOULDBLOCK)) => {
                         bail!("another wg-quick is at work on `{interface}'")
                     }
@@ -78,32 +141,67 @@ impl Journal {
         }
     }
 
-    /// What it says; `None` when it is empty.
+    /// What it says; `None` when it is empty. One that this program does not understand is told,
+    /// kept under another name, and empty from then on: nobody could mend it.
     ///
     /// # Errors
-    /// When it cannot be read, or holds what this program does not understand.
+    /// When it cannot be read.
     pub(crate) fn read(&mut self) -> anyhow::Result<Option<Record>> {
         let Some(file) = &mut self.file else { return Ok(None) };
-        let mut text = String::new();
+        let mut text = Vec::new();
         file.seek(SeekFrom::Start(0))
-            .and_then(|_| file.read_to_string(&mut text))
+            .and_then(|_| file.read_to_end(&mut text))
             .with_context(|| format!("{}: read", self.path.display()))?;
-        parse(&text).with_context(|| self.path.display().to_string())
+        let parsed = match std::str::from_utf8(&text) {
+            Ok(text) => parse(text),
+            Err(error) => Err(error.into()),
+        };
+        parsed.or_else(|error| {
+            say(format_args!("[!] {}: {error:#}. Going on without it.", self.path.display()));
+            // The lock is on the file itself and must stay, so what is kept is a copy.
+            if let Err(error) = fs::copy(&self.path, damaged(&self.path)) {
+                say(format_args!("[!] {}: copy: {error}", self.path.display()));
+            }
+            self.clear()?;
+            Ok(None)
+        })
     }
 
-    /// Starts anew for a tunnel.
+    /// Starts anew for a tunnel of which nothing is there yet. Where there is no room, the tunnel
+    /// goes without a journal.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// When the journal of before cannot be forgotten.
     pub(crate) fn start(&mut self, tunnel: &Tunnel) -> anyhow::Result<()> {
-        let mut text = format!("{FIRST_LINE}\nconfig {}\n", tunnel.config_file.display());
-        for hook in &tunnel.hooks.pre_down {
-            text.push_str(&format!("pre-down {hook}\n"));
-        }
-        for hook in &tunnel.hooks.post_down {
-            text.push_str(&format!("post-down {hook}\n"));
-        }
         self.clear()?;
+        if let Err(error) = self.append(&about(tunnel)) {
+            say(format_args!("[!] Without a journal: {error:#}"));
+            self.clear()?;
+            self.file = None;
+            // Nothing else holds the lock by now.
+            let _ = fs::remove_file(&self.path);
+        }
+        Ok(())
+    }
+
+    /// Says from now on what undoes a tunnel that has been reloaded.
+    ///
+    /// # Errors
+    /// When it cannot be written; it says what it said then.
+    pub(crate) fn replace(
+        &mut self,
+        tunnel: &Tunnel,
+        link: Option<u32>,
+        undo: &[Step],
+    ) -> anyhow::Result<()> {
+        let mut text = about(tunnel);
+        if let Some(index) = link {
+            text.push_str(&format!("link {index}\n"));
+        }
+        for line in undo.iter().filter_map(Step::to_line) {
+            text.push_str(&format!("undo {line}\n"));
+        }
+        text.push_str("complete\n");
         self.append(&text)
     }
 
@@ -118,12 +216,39 @@ impl Journal {
         }
     }
 
+    /// Notes the index of the interface, once there is one.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn note_link(&mut self, index: u32) -> anyhow::Result<()> {
+        self.append(&format!("link {index}\n"))
+    }
+
     /// Notes that the tunnel is up.
     ///
     /// # Errors
     /// When it cannot be written.
     pub(crate) fn complete(&mut self) -> anyhow::Result<()> {
         self.append("complete\n")
+    }
+
+    /// Notes the commands that are to run once the tunnel is removed, which begins now.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn owe(&mut self, config_file: &Path, hooks: &[String]) -> anyhow::Result<()> {
+        if hooks.is_empty() {
+            return Ok(());
+        }
+        let mut text = String::new();
+        if self.read()?.is_none() {
+            text.push_str(&format!("{FIRST_LINE}\nconfig {}\ncomplete\n", escape(config_file)));
+        }
+        text.push_str("owed-from-here\n");
+        for hook in hooks {
+            text.push_str(&format!("owed {hook}\n"));
+        }
+        self.append(&text)
     }
 
     /// Forgets everything.
@@ -165,6 +290,13 @@ fn path_of(interface: &str) -> PathBuf {
     }
 }
 
+/// Where a journal is kept that is not understood.
+fn damaged(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("@damaged");
+    PathBuf::from(name)
+}
+
 fn open(path: &Path) -> io::Result<File> {
     DirBuilder::new().recursive(true).mode(0o700).create(DIRECTORY)?;
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
@@ -173,6 +305,25 @@ fn open(path: &Path) -> io::Result<File> {
 fn is_at(file: &File, path: &Path) -> bool {
     let id = |metadata: &fs::Metadata| (metadata.dev(), metadata.ino());
     matches!((file.metadata(), path.metadata()), (Ok(a), Ok(b)) if id(&a) == id(&b))
+}
+
+/// The first line, which makes all before it void, and what is known before anything is done.
+fn about(tunnel: &Tunnel) -> String {
+    let mut text = format!("{FIRST_LINE}\nconfig {}\n", escape(&tunnel.config_file));
+    for hook in &tunnel.hooks.pre_down {
+        text.push_str(&format!("pre-down {hook}\n"));
+    }
+    for hook in &tunnel.hooks.post_down {
+        text.push_str(&format!("post-down {hook}\n"));
+    }
+    if !tunnel.dns.is_empty() {
+        let servers: Vec<_> = tunnel.dns.iter().map(IpAddr::to_string).collect();
+        text.push_str(&format!("dns {} {}\n", servers.join(","), tunnel.dns_search.join(" ")));
+    }
+    for (peer, endpoint) in &tunnel.endpoints {
+        text.push_str(&format!("endpoint {peer} {endpoint}\n"));
+    }
+    text
 }
 
 fn parse(text: &str) -> anyhow::Result<Option<Record>> {
@@ -184,20 +335,68 @@ fn parse(text: &str) -> anyhow::Result<Option<Record>> {
     }
     let mut record = Record::default();
     for line in lines {
+        if line == FIRST_LINE {
+            record = Record::default();
+            continue;
+        }
         let (key, value) = line.split_once(' ').unwrap_or((line, ""));
         match key {
-            "config" => record.config_file = PathBuf::from(value),
+            "config" => record.config_file = unescape(value).with_context(|| unknown(line))?,
             "pre-down" => record.hooks.pre_down.push(value.to_owned()),
             "post-down" => record.hooks.post_down.push(value.to_owned()),
+            "dns" => record.resolver = Some(resolver(value).with_context(|| unknown(line))?),
+            "endpoint" => {
+                let (peer, endpoint) = value.split_once(' ').with_context(|| unknown(line))?;
+                let peer = PublicKey::from_base64(peer.as_bytes())?;
+                record.endpoints.insert(peer, endpoint.to_owned());
+            }
+            "link" => record.link = Some(value.parse().with_context(|| unknown(line))?),
             "complete" => record.complete = true,
+            // A `down` that failed before did not come to them.
+            "owed-from-here" => record.owed.clear(),
+            "owed" => record.owed.push(value.to_owned()),
             "undo" => record.undo.push(
                 Step::from_line(value)
                     .with_context(|| format!("the journal has an unknown step: `{value}'"))?,
             ),
-            _ => bail!("the journal has an unknown line: `{line}'"),
+            _ => bail!(unknown(line)),
         }
     }
     Ok(Some(record))
+}
+
+/// A path as one line of text, with `%` and two digits for each byte that is not printable ASCII.
+fn escape(path: &Path) -> String {
+    let mut text = String::new();
+    for &byte in path.as_os_str().as_bytes() {
+        if byte == b'%' || !(byte == b' ' || byte.is_ascii_graphic()) {
+            text.push_str(&format!("%{byte:02x}"));
+        } else {
+            text.push(char::from(byte));
+        }
+    }
+    text
+}
+
+fn unescape(text: &str) -> Option<PathBuf> {
+    let mut parts = text.split('%');
+    let mut path = parts.next()?.as_bytes().to_vec();
+    for part in parts {
+        let (digits, rest) = part.split_at_checked(2)?;
+        path.push(u8::from_str_radix(digits, 16).ok()?);
+        path.extend_from_slice(rest.as_bytes());
+    }
+    Some(PathBuf::from(OsString::from_vec(path)))
+}
+
+fn unknown(line: &str) -> String {
+    format!("the journal has an unknown line: `{line}'")
+}
+
+fn resolver(value: &str) -> Option<(Vec<IpAddr>, Vec<String>)> {
+    let (servers, search) = value.split_once(' ')?;
+    let servers = servers.split(',').map(|server| server.parse().ok()).collect::<Option<_>>()?;
+    Some((servers, search.split_whitespace().map(str::to_owned).collect()))
 }
 
 #[cfg(test)]
@@ -208,15 +407,28 @@ mod tests {
     fn a_whole_journal_says_what_was_written() {
         let record = parse(
             "wg-quick journal 1\nconfig /etc/wireguard/wg0.conf\npre-down echo  a b \n\
-             post-down \npost-down x # y\nundo delete-link\ncomplete\n",
+             post-down \npost-down x # y\nundo delete-link\nlink 7\ncomplete\n",
         )
         .unwrap()
         .unwrap();
         assert_eq!(record.config_file, Path::new("/etc/wireguard/wg0.conf"));
         assert_eq!(record.hooks.pre_down, ["echo  a b "]);
         assert_eq!(record.hooks.post_down, ["", "x # y"]);
-        assert_eq!(record.undo, [Step::DeleteLink]);
+        assert_eq!((record.undo, record.link), (vec![Step::DeleteLink], Some(7)));
         assert!(record.complete);
+    }
+
+    #[test]
+    fn a_path_is_one_line_whatever_is_in_it() {
+        for path in [&b"/etc/wireguard/wg0.conf"[..], b"/a\nundo x\n/100%/\xff\xc3\xa4 b/wg0.conf"]
+        {
+            let path = PathBuf::from(OsString::from_vec(path.to_vec()));
+            let text = format!("{FIRST_LINE}\nconfig {}\n", escape(&path));
+            assert_eq!(parse(&text).unwrap().unwrap().config_file, path);
+        }
+        for damaged in ["%", "%4", "%xx", "%4\u{e9}"] {
+            assert_eq!(unescape(damaged), None, "{damaged}");
+        }
     }
 
     #[test]

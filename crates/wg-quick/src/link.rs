@@ -2,7 +2,7 @@
 
 use std::env;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -11,22 +11,31 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use nix::errno::Errno;
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
 use wg_hostnet::Link;
 
 use crate::hook::success;
 use crate::host::Host;
 use crate::say;
+use crate::signals::Interrupted;
 
 /// How long a daemon may take to answer, or to go.
 const PATIENCE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(5);
 
 /// Makes the interface in the kernel; where that knows no WireGuard, starts the userspace daemon and
-/// waits until it answers.
+/// waits until it answers. The host then knows its index.
 ///
 /// # Errors
 /// When neither works. Nothing is left behind.
 pub(crate) fn create_link(host: &Host) -> anyhow::Result<()> {
+    create(host)?;
+    host.made.set(Some(host.link()?.index));
+    Ok(())
+}
+
+fn create(host: &Host) -> anyhow::Result<()> {
     let refusal = match host.net.create_wireguard(&host.interface) {
         Ok(()) => return Ok(()),
         Err(error) => error,
@@ -47,18 +56,15 @@ pub(crate) fn create_link(host: &Host) -> anyhow::Result<()> {
     started
 }
 
-/// Removes the interface. Where it is a daemon's, that ends, and its socket is waited for. An
-/// interface that is gone already is no error.
+/// Removes the interface that was made, whatever its name is now. Where it is a daemon's, that ends,
+/// and its socket is waited for. An interface that is gone already is no error.
 ///
 /// # Errors
 /// When the kernel refuses.
 pub(crate) fn delete_link(host: &Host) -> anyhow::Result<()> {
-    let Some(link) = host.net.link(&host.interface)? else {
+    let Some(link) = our_link(host)? else {
         return remove_stale_socket(host);
     };
-    if !is_ours(&link) {
-        return Ok(());
-    }
     match host.net.delete_link(&link) {
         Err(error) if !error.is(Errno::ENODEV) => return Err(error.into()),
         _ => {}
@@ -81,10 +87,7 @@ pub(crate) fn delete_link(host: &Host) -> anyhow::Result<()> {
 /// # Errors
 /// When the kernel does not answer.
 pub(crate) fn is_left(host: &Host) -> anyhow::Result<bool> {
-    Ok(match host.net.link(&host.interface)? {
-        Some(link) => is_ours(&link),
-        None => is_stale(&socket(host)),
-    })
+    Ok(our_link(host)?.is_some() || is_stale(&socket(host)))
 }
 
 /// `WG_QUICK_USERSPACE_IMPLEMENTATION`, else our own: what to call it, and where it is.
@@ -104,6 +107,9 @@ fn start(host: &Host, program: &Path) -> anyhow::Result<()> {
     let mut command = host.programs.command(program);
     // In a process group of its own, so that a later Ctrl-C does not reach the daemon.
     command.arg(&host.interface).process_group(0);
+    // Should we be killed, it must not make the interface after a `down'.
+    // SAFETY: between fork and exec the closure only calls prctl, which is async-signal-safe.
+    unsafe { command.pre_exec(|| set_pdeathsig(Signal::SIGKILL).map_err(io::Error::from)) };
     let mut child = host
         .signals
         .spawn(&mut command)
@@ -113,8 +119,9 @@ fn start(host: &Host, program: &Path) -> anyhow::Result<()> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         host.signals.check()?;
-        let error = match wg_control::get(&host.interface) {
+        let error = match host.device() {
             Ok(_) => return Ok(()),
+            Err(error) if error.is::<Interrupted>() => return Err(error),
             Err(error) => error,
         };
         if Instant::now() > deadline {
@@ -124,9 +131,14 @@ fn start(host: &Host, program: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// A name that the journal knows may belong to something else by now.
-fn is_ours(link: &Link) -> bool {
-    matches!(link.kind.as_deref(), Some("wireguard" | "tun"))
+/// The interface of the index that the journal knows, else of the name; either may be something
+/// else's by now.
+fn our_link(host: &Host) -> anyhow::Result<Option<Link>> {
+    let link = match host.made.get() {
+        Some(index) => host.net.link_by_index(index)?,
+        None => host.net.link(&host.interface)?,
+    };
+    Ok(link.filter(|link| matches!(link.kind.as_deref(), Some("wireguard" | "tun"))))
 }
 
 fn remove_stale_socket(host: &Host) -> anyhow::Result<()> {

@@ -5,7 +5,10 @@
 
 mod args;
 mod config_file;
+mod dns;
 mod down;
+mod dry_run;
+mod firewall;
 mod hook;
 mod host;
 mod journal;
@@ -13,14 +16,21 @@ mod link;
 mod mtu;
 mod observed;
 mod plan;
+mod policy;
 mod privileges;
 mod programs;
+mod reload;
+mod resolv_conf;
+mod resolve;
 mod route;
+mod save;
 mod signals;
+mod state;
 mod step;
 mod strip;
 mod transaction;
 mod tunnel;
+mod undo;
 mod up;
 
 use std::env;
@@ -57,16 +67,19 @@ fn run(request: Request, arguments: &[OsString]) -> anyhow::Result<()> {
     privileges::become_root(arguments)?;
     match request {
         Request::Help => Ok(()),
-        Request::Up(target) => up::up(&target),
+        Request::Up { target, dry_run: true, .. } => dry_run::up(&target),
+        Request::Up { target, resolve, .. } => up::up(&target, resolve),
+        Request::Reload { target, dry_run } => reload::reload(&target, dry_run),
+        Request::ResolveEndpoints(target) => resolve::in_background(&target),
         Request::Down(target) => down::down(&target),
-        Request::Save(_) => anyhow::bail!("this version cannot save yet"),
+        Request::Save(target) => save::save(&target),
         Request::Strip(target) => strip::strip(&target),
     }
 }
 
-/// Prints a line on standard error. Nobody is left to tell when that fails.
+/// Prints a line on standard error, in one piece. Nobody is left to tell when that fails.
 pub(crate) fn say(line: fmt::Arguments<'_>) {
-    let _ = writeln!(io::stderr(), "{line}");
+    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
 /// Tells of an error, unless it has spoken for itself, and gives the exit code: a command's own, 128

@@ -38,7 +38,7 @@ mod tests {
 
     fn route(device: u32, mtu: Option<u32>) -> Route {
         let destination = Prefix::new("0.0.0.0".parse().unwrap(), 0);
-        Route { destination, table: 254, device: Some(device), mtu }
+        Route { destination, table: 254, device: Some(device), is_static: true, mtu }
     }
 
     #[test]

@@ -1,63 +1,67 @@
 //! From what shall be and what is to the steps between them.
 //!
-//! `up` plans in three parts, because what comes later depends on what hooks and the interface did
+//! `up` plans in parts, because what comes later depends on what hooks and the interface did
 //! before: which endpoints and allowed IPs the interface has, and which routes its addresses gave it.
 
-use anyhow::bail;
-
+use crate::dns::Dns;
 use crate::mtu;
 use crate::observed::{Coverage, Paths};
+use crate::policy::Policy;
 use crate::route;
 use crate::step::Step;
-use crate::tunnel::{RouteTable, Tunnel, no_default_route};
+use crate::tunnel::{RouteTable, Tunnel};
 
 /// Steps in the order in which they are done.
 pub(crate) type Plan = Vec<Step>;
 
-/// The link, the PreUp hooks, and the part that `wg` reads.
-pub(crate) fn device(tunnel: &Tunnel) -> Plan {
+/// The link, and the PreUp hooks.
+pub(crate) fn link(tunnel: &Tunnel) -> Plan {
     let mut plan = vec![Step::CreateLink];
     plan.extend(tunnel.hooks.pre_up.iter().cloned().map(Step::Hook));
-    plan.push(Step::Configure {
-        update: Box::new(tunnel.device.clone()),
-        warnings: tunnel.warnings.clone(),
-    });
     plan
 }
 
-/// The addresses and the MTU, and the interface up.
-pub(crate) fn network(tunnel: &Tunnel, paths: &Paths) -> Plan {
+/// The part that `wg` reads.
+pub(crate) fn configuration(tunnel: &Tunnel) -> Step {
+    Step::Configure { update: Box::new(tunnel.device.clone()), warnings: tunnel.warnings.clone() }
+}
+
+/// The addresses, the MTU and the interface up, and the name servers.
+pub(crate) fn network(tunnel: &Tunnel, paths: &Paths, dns: Option<Dns>) -> Plan {
     let mut plan: Plan = tunnel.addresses.iter().copied().map(Step::AddAddress).collect();
     let mtu = tunnel
         .mtu
         .unwrap_or_else(|| mtu::automatic(&paths.to_peers, paths.default.as_ref(), &paths.links));
     plan.push(Step::SetMtuAndUp(mtu));
+    plan.extend(dns.map(Step::AddDns));
     plan
 }
 
-/// The routes and the PostUp hooks.
-///
-/// # Errors
-/// When a hook has given a peer a default route that would need policy routing.
-pub(crate) fn routes(tunnel: &Tunnel, coverage: &Coverage) -> anyhow::Result<Plan> {
-    let mut plan = Plan::new();
-    if let Some(table) = tunnel.table.id() {
-        let mut wanted = route::in_order(coverage.allowed_ips.iter().copied());
-        let mut name = None;
-        match &tunnel.table {
-            RouteTable::Given { name: given, .. } => name = Some(given.clone()),
-            RouteTable::Auto | RouteTable::Off => {
-                if let Some(default) = wanted.iter().find(|prefix| prefix.len == 0) {
-                    bail!(no_default_route(*default));
-                }
-                wanted = route::not_covered(wanted, &coverage.routed);
-            }
+/// The routes, and what default routes need besides.
+pub(crate) fn routes(tunnel: &Tunnel, coverage: &Coverage, policy: Option<Policy>) -> Plan {
+    let Some(table) = tunnel.table.id() else { return Plan::new() };
+    let mut wanted = route::in_order(coverage.allowed_ips.iter().copied());
+    let name = match &tunnel.table {
+        RouteTable::Given { name, .. } => Some(name.clone()),
+        RouteTable::Auto | RouteTable::Off => {
+            wanted = route::not_covered(wanted, &coverage.routed);
+            None
         }
-        let step = |prefix| Step::AddRoute { prefix, table, name: name.clone() };
-        plan.extend(wanted.into_iter().map(step));
+    };
+    let mut policy = policy;
+    let mut plan = Plan::with_capacity(wanted.len());
+    for prefix in wanted {
+        match &mut policy {
+            Some(policy) if prefix.len == 0 => policy.default_route(prefix, &mut plan),
+            _ => plan.push(Step::AddRoute { prefix, table, name: name.clone() }),
+        }
     }
-    plan.extend(tunnel.hooks.post_up.iter().cloned().map(Step::Hook));
-    Ok(plan)
+    plan
+}
+
+/// The PostUp hooks.
+pub(crate) fn hooks(tunnel: &Tunnel) -> Plan {
+    tunnel.hooks.post_up.iter().cloned().map(Step::Hook).collect()
 }
 
 #[cfg(test)]
@@ -86,6 +90,9 @@ mod tests {
             device: DeviceUpdate::default(),
             addresses: prefixes("10.66.0.2/24 fd66::2/64"),
             mtu: None,
+            dns: Vec::new(),
+            dns_search: Vec::new(),
+            endpoints: Vec::new(),
             table,
             hooks: Hooks {
                 pre_up: vec!["echo pre".to_owned()],
@@ -101,16 +108,17 @@ mod tests {
     }
 
     #[test]
-    fn hooks_before_up_run_between_the_link_and_its_configuration() {
+    fn hooks_before_up_run_after_the_link_is_made() {
         assert_eq!(
-            described(&device(&tunnel(RouteTable::Auto))),
-            ["ip link add dev wg0 type wireguard", "echo pre", "wg addconf wg0 /dev/fd/63"]
+            described(&link(&tunnel(RouteTable::Auto))),
+            ["ip link add dev wg0 type wireguard", "echo pre"]
         );
     }
 
     #[test]
     fn only_the_link_has_to_be_undone() {
-        let plan = device(&tunnel(RouteTable::Auto));
+        let mut plan = link(&tunnel(RouteTable::Auto));
+        plan.push(configuration(&tunnel(RouteTable::Auto)));
         let undo: Vec<_> = plan.iter().filter_map(Step::undo).collect();
         assert_eq!(undo, [Step::DeleteLink]);
     }
@@ -118,8 +126,13 @@ mod tests {
     #[test]
     fn addresses_come_before_the_mtu_of_the_path() {
         let link = Link { index: 2, name: "eth0".to_owned(), kind: None, mtu: 1500, up: true };
-        let route =
-            Route { destination: prefix("0.0.0.0/0"), table: 254, device: Some(2), mtu: None };
+        let route = Route {
+            destination: prefix("0.0.0.0/0"),
+            table: 254,
+            device: Some(2),
+            is_static: true,
+            mtu: None,
+        };
         let paths = Paths { to_peers: vec![route], default: None, links: vec![link] };
         let expected = |mtu| {
             vec![
@@ -129,9 +142,9 @@ mod tests {
             ]
         };
         let mut tunnel = tunnel(RouteTable::Auto);
-        assert_eq!(described(&network(&tunnel, &paths)), expected(1420));
+        assert_eq!(described(&network(&tunnel, &paths, None)), expected(1420));
         tunnel.mtu = Some(1280);
-        assert_eq!(described(&network(&tunnel, &paths)), expected(1280));
+        assert_eq!(described(&network(&tunnel, &paths, None)), expected(1280));
     }
 
     #[test]
@@ -141,11 +154,10 @@ mod tests {
             routed: prefixes("10.66.0.0/24 fd66::/64"),
         };
         let both = ["ip -6 route add fd77::/48 dev wg0", "ip -4 route add 172.16.5.0/24 dev wg0"];
-        let hooks = ["echo a", "echo b"];
-        let auto = described(&routes(&tunnel(RouteTable::Auto), &coverage).unwrap());
-        assert_eq!(auto, [both.as_slice(), hooks.as_slice()].concat());
-        let off = described(&routes(&tunnel(RouteTable::Off), &coverage).unwrap());
-        assert_eq!(off, hooks);
+        let auto = described(&routes(&tunnel(RouteTable::Auto), &coverage, None));
+        assert_eq!(auto, both);
+        assert!(routes(&tunnel(RouteTable::Off), &coverage, None).is_empty());
+        assert_eq!(described(&hooks(&tunnel(RouteTable::Off))), ["echo a", "echo b"]);
     }
 
     #[test]
@@ -155,7 +167,7 @@ mod tests {
             routed: prefixes("10.66.0.0/24"),
         };
         let table = RouteTable::Given { id: 1234, name: "office".to_owned() };
-        let plan = routes(&tunnel(table), &coverage).unwrap();
+        let plan = routes(&tunnel(table), &coverage, None);
         assert_eq!(
             described(&plan)[..3],
             [
@@ -165,7 +177,5 @@ mod tests {
             ]
         );
         assert!(matches!(&plan[0], Step::AddRoute { table: 1234, .. }));
-        let error = routes(&tunnel(RouteTable::Auto), &coverage).unwrap_err().to_string();
-        assert!(error.contains("::/0"), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! SIGINT, SIGTERM and SIGHUP, taken between steps and while a child runs.
+//! SIGINT, SIGQUIT, SIGTERM and SIGHUP, taken between steps and while a child runs.
 //!
 //! They are blocked and read from a descriptor, so that one that arrives at any instant is seen, and
 //! none arrives in the middle of a step.
@@ -6,8 +6,11 @@
 use std::fs;
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
+use std::panic::resume_unwind;
 use std::process::{Child, Command, ExitStatus};
+use std::thread;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -15,7 +18,7 @@ use nix::sys::signal::{
     SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, kill, sigaction,
 };
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getpgid, getpgrp};
 
 /// `SI_KERNEL`: the signal comes from the terminal, which sends it to the whole foreground group.
 const FROM_TERMINAL: i32 = 0x80;
@@ -39,7 +42,7 @@ impl Signals {
     /// When the kernel gives no descriptor.
     pub(crate) fn block() -> Result<Self, Errno> {
         let mut ours = SigSet::empty();
-        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        for signal in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGHUP] {
             if matches!(set_action(signal, SigHandler::SigDfl)?, SigHandler::SigIgn) {
                 set_action(signal, SigHandler::SigIgn)?;
             } else {
@@ -79,8 +82,9 @@ impl Signals {
 
     /// Waits until the child ends.
     ///
-    /// A signal to us goes on to the child and all that it started; the child is waited for all the
-    /// same, so that nothing of it runs while its work is undone.
+    /// A signal to us goes on to the child and all that it started, except to those to whom the
+    /// terminal has sent it as well; the child is waited for all the same, so that nothing of it
+    /// runs while its work is undone.
     ///
     /// # Errors
     /// [`Interrupted`], however the child ended; or what waiting said.
@@ -89,8 +93,8 @@ impl Signals {
         loop {
             while let Some((signal, from_terminal)) = self.next_interrupt() {
                 interrupt.get_or_insert(Interrupted(signal));
-                if !from_terminal {
-                    for pid in family(child.id()) {
+                for pid in family(child.id()) {
+                    if !(from_terminal && getpgid(Some(pid)) == Ok(getpgrp())) {
                         // One that has ended in the meantime needs no signal.
                         let _ = kill(pid, signal);
                     }
@@ -104,6 +108,38 @@ impl Signals {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno.into()),
             }
+        }
+    }
+
+    /// Does work that may wait for others for ever, until it is done or a signal asks us to stop.
+    /// What is not done then goes on behind our back and ends when we do.
+    ///
+    /// # Errors
+    /// [`Interrupted`]; or that the work could not begin.
+    pub(crate) fn interrupt<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> anyhow::Result<T> {
+        let (done, finished) = UnixStream::pair()?;
+        let worker = thread::Builder::new().spawn(move || {
+            // Closed at the end, even by a panic.
+            let _done = done;
+            work()
+        })?;
+        loop {
+            let mut descriptors = [
+                PollFd::new(finished.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.descriptor.as_fd(), PollFlags::POLLIN),
+            ];
+            match poll(&mut descriptors, PollTimeout::NONE) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+            // What is done counts as done; the signal waits for the next step.
+            if descriptors[0].any() == Some(true) {
+                return worker.join().map_err(|panic| resume_unwind(panic));
+            }
+            self.check()?;
         }
     }
 

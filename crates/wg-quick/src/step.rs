@@ -1,11 +1,14 @@
 //! One change to the host.
 
-use std::fmt;
+mod describe;
+mod line;
 
-use anyhow::anyhow;
+use nix::errno::Errno;
 use wg_control::DeviceUpdate;
-use wg_hostnet::{Family, Prefix};
+use wg_hostnet::{Error, Family, Firewall, Prefix, Rule};
 
+use crate::dns::{self, Dns, Manager};
+use crate::firewall::{self, Tool};
 use crate::host::Host;
 use crate::{link, say};
 
@@ -25,10 +28,18 @@ pub(crate) enum Step {
         /// What to say about it.
         warnings: Vec<String>,
     },
+    /// Apply what has changed of it since, and leave the rest alone.
+    Synchronise(Box<DeviceUpdate>),
     /// Give the interface an address.
     AddAddress(Prefix),
+    /// Take an address from the interface.
+    DeleteAddress(Prefix),
     /// Set the MTU in bytes, and bring the interface up.
     SetMtuAndUp(u32),
+    /// Set name servers and search domains.
+    AddDns(Dns),
+    /// Take them back.
+    DeleteDns(Manager),
     /// Add a route through the interface.
     AddRoute {
         /// Its destination.
@@ -38,14 +49,43 @@ pub(crate) enum Step {
         /// How the file calls the table, if it does.
         name: Option<String>,
     },
+    /// Remove a route through the interface.
+    DeleteRoute {
+        /// Its destination.
+        prefix: Prefix,
+        /// The number of its table.
+        table: u32,
+    },
+    /// Mark the packets that the tunnel sends.
+    SetFwmark(u32),
+    /// Add a routing rule.
+    AddRule(Rule),
+    /// Remove a routing rule.
+    DeleteRule(Rule),
+    /// Have the reverse path filter look at marks.
+    SetSrcValidMark {
+        /// The tunnel's mark.
+        mark: u32,
+    },
+    /// Have it no longer do so, unless another tunnel needs it.
+    RestoreSrcValidMark {
+        /// The tunnel's mark.
+        mark: u32,
+    },
+    /// Make the firewall rules of one family.
+    AddFirewall {
+        /// What they shall do.
+        firewall: Firewall,
+        /// What makes them.
+        tool: Tool,
+    },
+    /// Remove the interface's nftables tables.
+    DeleteNftables,
+    /// Remove the interface's iptables rules of one family.
+    DeleteIptables(Family),
 }
 
 impl Step {
-    /// The line that users know for it, as a command.
-    pub(crate) fn describe<'a>(&'a self, interface: &'a str) -> impl fmt::Display + 'a {
-        Description { step: self, interface }
-    }
-
     /// Makes the change. A step that fails leaves nothing of itself behind.
     ///
     /// # Errors
@@ -55,12 +95,45 @@ impl Step {
             Self::CreateLink => link::create_link(host),
             Self::DeleteLink => link::delete_link(host),
             Self::Hook(command) => host.run_hook(command),
-            Self::Configure { update, warnings } => configure(&host.interface, update, warnings),
+            Self::Configure { update, warnings } => {
+                for warning in warnings {
+                    say(format_args!("{warning}"));
+                }
+                host.configure(update)
+            }
+            Self::Synchronise(update) => host.configure(update),
             Self::AddAddress(prefix) => Ok(host.net.add_address(&host.link()?, *prefix)?),
+            // It may have gone with the first of its network, or with the address that it needs.
+            Self::DeleteAddress(prefix) => unless_gone(
+                host.net.delete_address(&host.link()?, *prefix),
+                &[Errno::EADDRNOTAVAIL],
+            ),
             Self::SetMtuAndUp(mtu) => Ok(host.net.set_mtu_and_up(&host.link()?, *mtu)?),
+            Self::AddDns(dns) => dns::add(host, dns),
+            Self::DeleteDns(manager) => dns::delete(host, manager),
             Self::AddRoute { prefix, table, .. } => {
                 Ok(host.net.add_route(&host.link()?, *prefix, *table)?)
             }
+            Self::DeleteRoute { prefix, table } => unless_gone(
+                host.net.delete_route(&host.link()?, *prefix, *table),
+                &[Errno::ESRCH, Errno::ENOENT],
+            ),
+            Self::SetFwmark(mark) => {
+                host.configure(&DeviceUpdate { fwmark: Some(*mark), ..DeviceUpdate::default() })
+            }
+            Self::AddRule(rule) => Ok(host.net.add_rule(rule)?),
+            Self::DeleteRule(rule) => Ok(host.net.delete_rule(rule)?),
+            Self::SetSrcValidMark { .. } => {
+                set_src_valid_mark();
+                Ok(())
+            }
+            Self::RestoreSrcValidMark { .. } => Ok(wg_hostnet::set_src_valid_mark(false)?),
+            Self::AddFirewall { firewall, tool } => firewall::add(host, firewall, tool),
+            Self::DeleteNftables => {
+                let families = wg_hostnet::firewalls(&host.interface)?;
+                Ok(wg_hostnet::delete_firewalls(&host.interface, &families)?)
+            }
+            Self::DeleteIptables(family) => firewall::delete_iptables(host, *family),
         }
     }
 
@@ -69,12 +142,14 @@ impl Step {
     pub(crate) fn undo(&self) -> Option<Self> {
         match self {
             Self::CreateLink => Some(Self::DeleteLink),
-            Self::DeleteLink
-            | Self::Hook(_)
-            | Self::Configure { .. }
-            | Self::AddAddress(_)
-            | Self::SetMtuAndUp(_)
-            | Self::AddRoute { .. } => None,
+            Self::AddDns(dns) => Some(Self::DeleteDns(dns.manager.clone())),
+            Self::AddRule(rule) => Some(Self::DeleteRule(rule.clone())),
+            Self::SetSrcValidMark { mark } => Some(Self::RestoreSrcValidMark { mark: *mark }),
+            Self::AddFirewall { tool: Tool::Nftables, .. } => Some(Self::DeleteNftables),
+            Self::AddFirewall { tool: Tool::Iptables(_), firewall } => {
+                Some(Self::DeleteIptables(firewall.family))
+            }
+            _ => None,
         }
     }
 
@@ -83,68 +158,37 @@ impl Step {
     /// # Errors
     /// When the kernel does not answer.
     pub(crate) fn is_needed(&self, host: &Host) -> anyhow::Result<bool> {
-        match self {
-            Self::DeleteLink => link::is_left(host),
-            _ => Ok(true),
-        }
-    }
-
-    /// A step that takes something back, as a line of the journal.
-    pub(crate) fn to_line(&self) -> Option<String> {
-        match self {
-            Self::DeleteLink => Some("delete-link".to_owned()),
-            _ => None,
-        }
-    }
-
-    /// Reads a line of the journal.
-    pub(crate) fn from_line(line: &str) -> Option<Self> {
-        (line == "delete-link").then_some(Self::DeleteLink)
-    }
-}
-
-fn configure(interface: &str, update: &DeviceUpdate, warnings: &[String]) -> anyhow::Result<()> {
-    for warning in warnings {
-        say(format_args!("{warning}"));
-    }
-    wg_control::set(interface, update).map_err(|error| match error.detail() {
-        Some(detail) => anyhow!("{interface}: configure: {error} ({detail})"),
-        None => anyhow!("{interface}: configure: {error}"),
-    })
-}
-
-struct Description<'a> {
-    step: &'a Step,
-    interface: &'a str,
-}
-
-impl fmt::Display for Description<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let interface = self.interface;
-        match self.step {
-            Step::CreateLink => write!(f, "ip link add dev {interface} type wireguard"),
-            Step::DeleteLink => write!(f, "ip link delete dev {interface}"),
-            Step::Hook(command) => f.write_str(command),
-            // The descriptor on which bash gives the original's wg its input.
-            Step::Configure { .. } => write!(f, "wg addconf {interface} /dev/fd/63"),
-            Step::AddAddress(prefix) => {
-                write!(f, "ip {} address add {prefix} dev {interface}", family_option(prefix))
+        Ok(match self {
+            Self::DeleteLink => link::is_left(host)?,
+            Self::DeleteDns(manager) => dns::is_set(host, manager)?,
+            Self::DeleteRule(rule) => host.net.rules(rule.family)?.contains(rule),
+            Self::RestoreSrcValidMark { mark } => {
+                let rules = host.net.rules(Family::Ipv4)?;
+                let is_anothers = |rule: &Rule| rule.invert && rule.fwmark != Some(*mark);
+                wg_hostnet::src_valid_mark().unwrap_or(false) && !rules.iter().any(is_anothers)
             }
-            Step::SetMtuAndUp(mtu) => write!(f, "ip link set mtu {mtu} up dev {interface}"),
-            Step::AddRoute { prefix, name, .. } => {
-                write!(f, "ip {} route add {prefix} dev {interface}", family_option(prefix))?;
-                match name {
-                    Some(name) => write!(f, " table {name}"),
-                    None => Ok(()),
-                }
-            }
-        }
+            Self::DeleteNftables => !wg_hostnet::firewalls(&host.interface)?.is_empty(),
+            Self::DeleteIptables(family) => firewall::has_iptables(host, *family),
+            _ => true,
+        })
     }
 }
 
-fn family_option(prefix: &Prefix) -> &'static str {
-    match prefix.family() {
-        Family::Ipv4 => "-4",
-        Family::Ipv6 => "-6",
+fn unless_gone(result: Result<(), Error>, gone: &[Errno]) -> anyhow::Result<()> {
+    match result {
+        Err(error) if !gone.iter().any(|errno| error.is(*errno)) => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// A tunnel works without it where the reverse path filter is not strict.
+fn set_src_valid_mark() {
+    if let Err(error) = wg_hostnet::set_src_valid_mark(true) {
+        let why = error.to_string();
+        let why = why.split(" (os error").next().unwrap_or_default();
+        say(format_args!(
+            "[!] net.ipv4.conf.all.src_valid_mark cannot be set to 1: {why}. Where rp_filter is 1, \
+             the tunnel's incoming packets may be dropped."
+        ));
     }
 }

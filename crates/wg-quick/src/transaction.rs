@@ -4,6 +4,7 @@ use crate::host::Host;
 use crate::journal::Journal;
 use crate::plan::Plan;
 use crate::step::Step;
+use crate::undo::{Occasion, undo_all};
 use crate::{report, say};
 
 /// What was done so far.
@@ -12,6 +13,9 @@ pub(crate) struct Transaction<'a> {
     journal: &'a mut Journal,
     undo: Vec<Step>,
 }
+
+/// Routes that are added before a signal is asked for again.
+const ROUTES_AT_ONCE: usize = 1024;
 
 impl<'a> Transaction<'a> {
     /// Begins with nothing done.
@@ -23,18 +27,51 @@ impl<'a> Transaction<'a> {
     ///
     /// # Errors
     /// The first step's that fails; or an interrupt between two steps.
-    pub(crate) fn run(&mut self, plan: Plan) -> anyhow::Result<()> {
-        for step in plan {
+    pub(crate) fn run(&mut self, plan: &Plan) -> anyhow::Result<()> {
+        let is_route = |step: &Step| matches!(step, Step::AddRoute { .. });
+        let mut rest = plan.as_slice();
+        while let Some(step) = rest.first() {
             self.host.signals.check()?;
-            say(format_args!("[#] {}", step.describe(&self.host.interface)));
-            let undo = step.undo();
-            if let Some(undo) = &undo {
-                self.journal.note(undo)?;
+            let routes = rest.iter().take(ROUTES_AT_ONCE).take_while(|step| is_route(step)).count();
+            if routes > 1 {
+                self.add_routes(&rest[..routes])?;
+                rest = &rest[routes..];
+            } else {
+                self.one(step)?;
+                rest = &rest[1..];
             }
-            step.apply(self.host)?;
-            self.undo.extend(undo);
         }
         Ok(())
+    }
+
+    fn one(&mut self, step: &Step) -> anyhow::Result<()> {
+        say(format_args!("[#] {}", step.describe(&self.host.interface)));
+        // Before it is done: a step that breaks off half-way is undone as well.
+        if let Some(undo) = step.undo() {
+            self.journal.note(&undo)?;
+            self.undo.push(undo);
+        }
+        step.apply(self.host)?;
+        match self.host.made.get() {
+            Some(index) if *step == Step::CreateLink => self.journal.note_link(index),
+            _ => Ok(()),
+        }
+    }
+
+    /// Has the kernel add many routes at once. They go when the interface does.
+    fn add_routes(&self, steps: &[Step]) -> anyhow::Result<()> {
+        let routes: Vec<_> = steps
+            .iter()
+            .filter_map(|step| match step {
+                Step::AddRoute { prefix, table, .. } => Some((*prefix, *table)),
+                _ => None,
+            })
+            .collect();
+        let link = self.host.link()?;
+        let tell = |number: usize| {
+            say(format_args!("[#] {}", steps[number].describe(&self.host.interface)));
+        };
+        Ok(self.host.net.add_routes(&link, &routes, tell)?)
     }
 
     /// Keeps what was done.
@@ -46,33 +83,12 @@ impl<'a> Transaction<'a> {
         self.journal.complete()
     }
 
-    /// Undoes what was done, the last first. What fails is told, and left in the journal for `down`.
+    /// Undoes what was done. What fails is told, and left in the journal for `down`.
     pub(crate) fn roll_back(self) {
-        if undo_all(self.host, self.undo)
+        if undo_all(self.host, self.undo, Occasion::Failure)
             && let Err(error) = self.journal.clear()
         {
             report(&error);
         }
     }
-}
-
-/// Undoes steps, the last first; whether all went well. What fails is told, and what has nothing to
-/// do is passed over in silence.
-pub(crate) fn undo_all(host: &Host, undo: Vec<Step>) -> bool {
-    let mut all = true;
-    for step in undo.into_iter().rev() {
-        if let Err(error) = undo_one(host, &step) {
-            report(&error);
-            all = false;
-        }
-    }
-    all
-}
-
-fn undo_one(host: &Host, step: &Step) -> anyhow::Result<()> {
-    if !step.is_needed(host)? {
-        return Ok(());
-    }
-    say(format_args!("[#] {}", step.describe(&host.interface)));
-    step.apply(host)
 }

@@ -5,10 +5,11 @@ use std::io::{self, Write};
 
 use anyhow::{Result, bail};
 use wg_config::{Config, ConfigErrors, Dialect};
-use wg_control::DeviceUpdate;
+use wg_control::{DeviceUpdate, service_port};
 
+use crate::endpoint::Resolver;
 use crate::terminal::Style;
-use crate::{endpoint, failure, secret_file, usage};
+use crate::{failure, secret_file, usage};
 
 /// What becomes of what the file does not say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,9 +33,12 @@ pub(crate) fn run(program: &str, mode: Mode, arguments: &[OsString]) -> Result<(
     };
     let name = name.to_string_lossy();
     let config = read(path)?;
+    let mut resolver = Resolver::default();
     let mut update = match mode {
-        Mode::Add => DeviceUpdate::adding(&config, endpoint::resolve),
-        Mode::Set | Mode::Sync => DeviceUpdate::replacing(&config, endpoint::resolve),
+        Mode::Add => DeviceUpdate::adding(config, |endpoint| resolver.resolve(endpoint)),
+        Mode::Set | Mode::Sync => {
+            DeviceUpdate::replacing(config, |endpoint| resolver.resolve(endpoint))
+        }
     }
     .map_err(resolve_error)?;
     // Without peers there is nothing that could be left alone.
@@ -55,7 +59,7 @@ fn read(path: &OsStr) -> Result<Config> {
             let _ = writeln!(io::stderr(), "{}", warning.original());
         }
     };
-    match wg_config::read(&path.to_string_lossy(), &text, Dialect::Wg) {
+    match wg_config::read(&path.to_string_lossy(), &text, Dialect::Wg, service_port) {
         Ok(parsed) => {
             warn(&parsed.warnings);
             Ok(parsed.config)

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek};
 
 use anyhow::{Result, anyhow};
-use wg_config::KEY_TEXT_LEN;
+use wg_config::{KEY_TEXT_LEN, value};
 use zeroize::Zeroizing;
 
 use crate::pubkey::is_space;
@@ -13,7 +13,11 @@ use crate::secret_file;
 
 /// The text of the key in a file; `None` when it is empty or `/dev/null`, which stands for no key.
 pub(crate) fn read(path: &OsStr) -> Result<Option<Zeroizing<String>>> {
-    let about = || format!("the key file is `{}'", path.display());
+    let about = || match value::parse_public_key(&path.to_string_lossy()) {
+        // In its place the key itself, which is not to be repeated.
+        Ok(_) => "expected the name of a file that holds the key, and not the key".to_owned(),
+        Err(_) => format!("the key file is `{}'", path.display()),
+    };
     let file = File::open(path).map_err(|error| secret_file::fopen_error(error, about()))?;
     read_key(file).map_err(|fault| anyhow!(about()).context(fault))
 }

@@ -3,7 +3,6 @@
 //! The arguments are read by hand: the original's usage texts and the order in which it finds
 //! faults are part of what scripts know.
 
-mod address;
 mod conf;
 mod dump;
 mod endpoint;
@@ -16,6 +15,7 @@ mod pubkey;
 mod quantity;
 mod secret_file;
 mod set;
+mod set_arguments;
 mod show;
 mod show_columns;
 mod showconf;

@@ -21,7 +21,7 @@ impl Output {
 
     /// Writes out what is buffered.
     pub(crate) fn finish(&mut self) -> Result<()> {
-        self.flush().context("cannot write to standard output")
+        self.flush().map_err(wg_control::Error::from).context("cannot write to standard output")
     }
 }
 

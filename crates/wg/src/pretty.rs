@@ -4,10 +4,11 @@ use std::env;
 use std::io::{self, Write};
 use std::time::Duration;
 
+use wg_config::AddressText;
 use wg_control::{Device, Peer};
 use zeroize::Zeroizing;
 
-use crate::address::{Address, Endpoint};
+use crate::endpoint::Shown;
 use crate::quantity;
 use crate::terminal::Style;
 
@@ -46,12 +47,18 @@ fn write_peer(w: &mut impl Write, peer: &Peer, now: Duration, style: Style) -> i
         writeln!(w, "  {}: {}", label("preshared key"), *secret(|| key.to_base64()))?;
     }
     if let Some(endpoint) = peer.endpoint {
-        writeln!(w, "  {}: {}", label("endpoint"), Endpoint(endpoint))?;
+        writeln!(w, "  {}: {}", label("endpoint"), Shown(endpoint))?;
     }
     write!(w, "  {}: ", label("allowed ips"))?;
     for (index, ip) in peer.allowed_ips.iter().enumerate() {
         let separator = if index == 0 { "" } else { ", " };
-        write!(w, "{separator}{}{}{}", Address(ip.address()), style.unit("/"), ip.cidr())?;
+        write!(
+            w,
+            "{separator}{}{}{}",
+            AddressText::from(ip.address()),
+            style.unit("/"),
+            ip.cidr()
+        )?;
     }
     writeln!(w, "{}", if peer.allowed_ips.is_empty() { "(none)" } else { "" })?;
     let handshake = peer.last_handshake.map_or(0, |time| time.as_secs());

@@ -11,7 +11,11 @@ use zeroize::Zeroizing;
 pub(crate) fn read(path: &OsStr) -> Result<Zeroizing<Vec<u8>>> {
     let about = || format!("the configuration file is `{}'", path.display());
     let file = File::open(path).map_err(|error| fopen_error(error, about()))?;
-    read_all(file).with_context(|| format!("cannot read `{}'", path.display()))
+    // One byte more tells the end of the file.
+    let expected = file.metadata().map_or(0, |file| usize::try_from(file.len()).unwrap_or(0)) + 1;
+    read_all(file, expected.clamp(64 << 10, 64 << 20))
+        .map_err(wg_control::Error::from)
+        .with_context(|| format!("cannot read `{}'", path.display()))
 }
 
 /// What the original says of a file that cannot be opened, and which file that is.
@@ -19,8 +23,8 @@ pub(crate) fn fopen_error(error: io::Error, about: String) -> anyhow::Error {
     anyhow!(about).context(format!("fopen: {}", wg_control::Error::from(error)))
 }
 
-fn read_all(mut file: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
-    let mut text = Zeroizing::new(vec![0; 64 * 1024]);
+fn read_all(mut file: impl Read, room: usize) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut text = Zeroizing::new(vec![0; room]);
     let mut length = 0;
     loop {
         if length == text.len() {
@@ -48,7 +52,7 @@ mod tests {
     fn a_file_of_any_size_is_read_whole() {
         for size in [0, 1, 65_535, 65_536, 65_537, 300_000] {
             let text: Vec<u8> = (0..size).map(|at: u32| at.to_le_bytes()[0]).collect();
-            assert_eq!(*read_all(&text[..]).unwrap(), text);
+            assert_eq!(*read_all(&text[..], 64 << 10).unwrap(), text);
         }
     }
 }

@@ -7,8 +7,8 @@ use wg_config::{PresharedKey, PrivateKey};
 use wg_control::Device;
 use zeroize::Zeroizing;
 
-use crate::address::{Endpoint, Prefix};
 use crate::dump;
+use crate::endpoint::Shown;
 
 /// Writes a column of an interface, each line beginning with `prefix`; `None` when there is no
 /// such column.
@@ -74,11 +74,11 @@ fn write_of_peers(
                     let key = base64(peer.preshared_key.as_ref().map(PresharedKey::to_base64));
                     write!(w, "\t{}", &*key)?;
                 }
-                "endpoints" => write!(w, "\t{}", or_none(peer.endpoint.map(Endpoint)))?,
+                "endpoints" => write!(w, "\t{}", or_none(peer.endpoint.map(Shown)))?,
                 "allowed-ips" if peer.allowed_ips.is_empty() => write!(w, "\t(none)")?,
                 "allowed-ips" => {
                     for (index, ip) in peer.allowed_ips.iter().enumerate() {
-                        write!(w, "{}{}", if index == 0 { '\t' } else { ' ' }, Prefix(*ip))?;
+                        write!(w, "{}{}", if index == 0 { '\t' } else { ' ' }, ip)?;
                     }
                 }
                 "latest-handshakes" => {

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use anyhow::{Result, bail};
 use wg_control::{Device, Peer};
 
-use crate::address::{Endpoint, Prefix};
+use crate::endpoint::Shown;
 use crate::output::Output;
 use crate::{failure, usage};
 
@@ -46,13 +46,13 @@ fn write_peer(w: &mut impl Write, peer: &Peer) -> io::Result<()> {
         writeln!(w, "PresharedKey = {}", *key.to_base64())?;
     }
     for (index, ip) in peer.allowed_ips.iter().enumerate() {
-        write!(w, "{}{}", if index == 0 { "AllowedIPs = " } else { ", " }, Prefix(*ip))?;
+        write!(w, "{}{}", if index == 0 { "AllowedIPs = " } else { ", " }, ip)?;
     }
     if !peer.allowed_ips.is_empty() {
         writeln!(w)?;
     }
     if let Some(endpoint) = peer.endpoint {
-        writeln!(w, "Endpoint = {}", Endpoint(endpoint))?;
+        writeln!(w, "Endpoint = {}", Shown(endpoint))?;
     }
     if peer.persistent_keepalive != 0 {
         writeln!(w, "PersistentKeepalive = {}", peer.persistent_keepalive)?;

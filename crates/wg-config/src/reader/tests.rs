@@ -4,7 +4,7 @@ use crate::{AllowedIp, Table};
 const PUBLIC: &str = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
 
 fn quick(text: &str) -> Result<Parsed, ConfigErrors> {
-    read("wg0.conf", text.as_bytes(), Dialect::WgQuick)
+    read("wg0.conf", text.as_bytes(), Dialect::WgQuick, |_| None)
 }
 
 fn places(errors: &ConfigErrors) -> Vec<(usize, usize, &str)> {
@@ -137,7 +137,7 @@ fn a_comment_under_the_header_names_a_peer() {
 
 #[test]
 fn bytes_that_are_no_text() {
-    let read = |text: &[u8]| read("x", text, Dialect::WgQuick);
+    let read = |text: &[u8]| read("x", text, Dialect::WgQuick, |_| None);
     let error = |text| read(text).unwrap_err();
 
     // Only comments may be anything.
@@ -169,7 +169,7 @@ fn lines_of_megabytes_give_one_short_error() {
     ] {
         let text = format!("{start}{}", fill.repeat(long / fill.len() + 1));
         for dialect in [Dialect::Wg, Dialect::WgQuick] {
-            let errors = read("x", text.as_bytes(), dialect).unwrap_err();
+            let errors = read("x", text.as_bytes(), dialect, |_| None).unwrap_err();
             let error = errors.first();
             assert!(error.render(false).len() < 3000 && error.original().len() < 3000);
             assert!(errors.to_string().len() < 3000);

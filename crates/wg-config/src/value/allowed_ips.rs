@@ -1,53 +1,50 @@
 //! `AllowedIPs`: prefixes separated by commas, each perhaps with a sign.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 
 use super::ValueError;
 use crate::quote::quote;
+use crate::setting::{may_have_blanks, without_blanks};
 use crate::{AllowedIp, AllowedIpChange};
 
 /// Reads allowed IPs: whether they replace those the peer has, and the changes in order.
 ///
 /// `+` and `-` before an address add to and take from what is there, and then nothing is
-/// replaced. Nothing at all replaces by nothing. White space does not count.
+/// replaced. Nothing at all replaces by nothing. White space does not count. `warn` gets each entry
+/// that has bits behind its prefix, as the original reports it on standard error, also those before
+/// an error.
 ///
 /// # Errors
 /// At the first entry that is no address, or whose prefix length is not one of its family.
-pub fn parse_allowed_ips(text: &str) -> Result<(bool, Vec<AllowedIpChange>), ValueError> {
-    parse_allowed_ips_with(text, &mut |_| ())
-}
-
-/// Like [`parse_allowed_ips`], and reports each entry that has bits behind its prefix, as the
-/// original does on standard error, also those before an error.
-///
-/// # Errors
-/// As [`parse_allowed_ips`].
-pub fn parse_allowed_ips_with(
+pub fn parse_allowed_ips(
     text: &str,
     warn: &mut dyn FnMut(ValueError),
 ) -> Result<(bool, Vec<AllowedIpChange>), ValueError> {
     let mut replace = true;
-    let mut changes = Vec::new();
     if text.trim().is_empty() {
-        return Ok((replace, changes));
+        return Ok((replace, Vec::new()));
     }
+    let mut changes = Vec::with_capacity(1 + memchr::memchr_iter(b',', text.as_bytes()).count());
     let mut start = 0;
-    for raw in text.split(',') {
-        let span = trimmed_span(text, start, start + raw.len());
+    while start <= text.len() {
+        let begin = start;
+        let length = memchr::memchr(b',', &text.as_bytes()[begin..]);
+        let raw = &text[begin..length.map_or(text.len(), |length| begin + length)];
         start += raw.len() + 1;
-        let entry = crate::setting::without_blanks(raw);
+        let span = || trimmed_span(text, begin, begin + raw.len());
+        let entry =
+            if may_have_blanks(raw) { Cow::Owned(without_blanks(raw)) } else { Cow::Borrowed(raw) };
         let unsigned = entry.strip_prefix(['+', '-']);
         replace &= unsigned.is_none();
-        let ip = parse_entry(unsigned.unwrap_or(&entry), &span)?;
+        let unsigned = unsigned.unwrap_or(&entry);
+        let ip = parse_entry(unsigned, span)?;
         if ip != ip.masked() {
             warn(ValueError::new(
-                format!(
-                    "Warning: AllowedIP has nonzero host part: {}",
-                    quote(unsigned.unwrap_or(&entry))
-                ),
+                format!("Warning: AllowedIP has nonzero host part: {}", quote(unsigned)),
                 format!("{} is what counts", ip.masked()),
-                span,
+                span(),
             ));
         }
         changes.push(AllowedIpChange { ip, remove: entry.starts_with('-') });
@@ -55,9 +52,12 @@ pub fn parse_allowed_ips_with(
     Ok((replace, changes))
 }
 
-fn parse_entry(entry: &str, span: &Range<usize>) -> Result<AllowedIp, ValueError> {
-    let (ip, cidr) = entry.split_once('/').map_or((entry, None), |(ip, cidr)| (ip, Some(cidr)));
-    let address = if ip.contains(':') {
+fn parse_entry(entry: &str, span: impl Fn() -> Range<usize>) -> Result<AllowedIp, ValueError> {
+    let (ip, cidr) = match memchr::memchr(b'/', entry.as_bytes()) {
+        Some(slash) => (&entry[..slash], Some(&entry[slash + 1..])),
+        None => (entry, None),
+    };
+    let address = if memchr::memchr(b':', ip.as_bytes()).is_some() {
         ip.parse::<Ipv6Addr>().map(IpAddr::from).ok()
     } else {
         ip.parse::<Ipv4Addr>().map(IpAddr::from).ok()
@@ -66,7 +66,7 @@ fn parse_entry(entry: &str, span: &Range<usize>) -> Result<AllowedIp, ValueError
         return Err(ValueError::new(
             format!("Unable to parse IP address: `{}'", quote(ip)),
             "an IPv4 or IPv6 address, perhaps with /prefix-length, and commas between several",
-            span.clone(),
+            span(),
         ));
     };
     let full = if address.is_ipv4() { 32 } else { 128 };
@@ -78,7 +78,7 @@ fn parse_entry(entry: &str, span: &Range<usize>) -> Result<AllowedIp, ValueError
         ValueError::new(
             format!("AllowedIP is not in the correct format: `{}'", quote(entry)),
             format!("a prefix length from 0 to {full} behind the `/'"),
-            span.clone(),
+            span(),
         )
     })
 }

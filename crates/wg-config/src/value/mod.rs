@@ -10,7 +10,7 @@ mod quick;
 use std::borrow::Cow;
 use std::ops::Range;
 
-pub use allowed_ips::{parse_allowed_ips, parse_allowed_ips_with};
+pub use allowed_ips::parse_allowed_ips;
 pub use quick::{DnsEntry, parse_address, parse_bool, parse_dns, parse_mtu, parse_table};
 
 use crate::quote::{HIDDEN, quote};
@@ -76,23 +76,23 @@ pub fn parse_preshared_key(text: &str) -> Result<PresharedKey, ValueError> {
     PresharedKey::from_base64(text.as_bytes()).map_err(|KeyTextError| secret_key_error(text))
 }
 
-/// Reads a UDP port, 0 to 65535.
+/// Reads a UDP port, 0 to 65535, or the name of a service, whose port `service_port` finds.
 ///
 /// # Errors
-/// When it is something else. The original wraps round above 65535 and takes names of services;
-/// both are refused here.
-pub fn parse_port(text: &str) -> Result<u16, ValueError> {
-    let original = if text.is_empty() {
-        "Unable to parse empty port".into()
-    } else {
-        format!("Servname not supported for ai_socktype: `{}'", quote(text))
-    };
-    // Leading blanks and a plus sign are what strtoul(3) lets pass.
-    let digits = text.trim_ascii_start();
-    let digits = digits.strip_prefix('+').unwrap_or(digits);
-    decimal(digits)
-        .and_then(|port| u16::try_from(port).ok())
-        .ok_or_else(|| ValueError::new(original, "a port number, 0 to 65535", 0..text.len()))
+/// When it is something else. The original wraps round above 65535, which is refused here.
+pub fn parse_port(
+    text: &str,
+    service_port: impl FnOnce(&str) -> Option<u16>,
+) -> Result<u16, ValueError> {
+    const EXPECTED: &str = "a port number, 0 to 65535, or the name of a UDP service";
+    if text.is_empty() {
+        return Err(ValueError::new("Unable to parse empty port".into(), EXPECTED, 0..0));
+    }
+    let port = if is_number(text) { port_number(text) } else { service_port(text) };
+    port.ok_or_else(|| {
+        let original = format!("Servname not supported for ai_socktype: `{}'", quote(text));
+        ValueError::new(original, EXPECTED, 0..text.len())
+    })
 }
 
 /// Reads a firewall mark: `off`, or a decimal number, or a hexadecimal one behind `0x`.
@@ -163,9 +163,7 @@ pub fn parse_endpoint(text: &str) -> Result<Endpoint, ValueError> {
     let Some(service) = service.filter(|service| !service.is_empty()) else {
         return error("Unable to find port of endpoint", EXPECTED, whole);
     };
-    let signed = service.strip_prefix('+').unwrap_or(service);
-    let is_number = signed.bytes().all(|byte| byte.is_ascii_digit());
-    if service.starts_with('-') || (is_number && parse_port(service).is_err()) {
+    if is_number(service) && port_number(service).is_none() {
         let span = text.len() - service.len()..text.len();
         return error("Servname not supported for ai_socktype", "a port number, 0 to 65535", span);
     }
@@ -176,8 +174,24 @@ pub fn parse_endpoint(text: &str) -> Result<Endpoint, ValueError> {
     if host.is_empty() {
         return error("Name or service not known", EXPECTED, whole);
     }
-    let service = if is_number { signed } else { service };
+    let service = if is_number(service) { unsigned(service) } else { service };
     Ok(Endpoint { host: host.to_owned(), service: service.to_owned() })
+}
+
+/// Whether the C library takes it for a number: strtoul(3) lets leading blanks and a sign pass.
+fn is_number(port: &str) -> bool {
+    let digits = unsigned(port).strip_prefix('-').unwrap_or(unsigned(port));
+    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn port_number(port: &str) -> Option<u16> {
+    decimal(unsigned(port)).and_then(|port| u16::try_from(port).ok())
+}
+
+/// Without the blanks and the plus sign that may come before a number.
+fn unsigned(port: &str) -> &str {
+    let number = port.trim_start_matches([' ', '\t', '\n', '\x0b', '\x0c', '\r']);
+    number.strip_prefix('+').unwrap_or(number)
 }
 
 fn decimal(digits: &str) -> Option<u32> {
@@ -186,7 +200,7 @@ fn decimal(digits: &str) -> Option<u32> {
 
 /// A number of digits only, without the sign that the standard library takes.
 fn number(digits: &str, radix: u32) -> Option<u32> {
-    let all_digits = digits.chars().all(|c| c.is_digit(radix));
+    let all_digits = digits.bytes().all(|digit| char::from(digit).is_digit(radix));
     all_digits.then(|| u32::from_str_radix(digits, radix).ok()).flatten()
 }
 

@@ -1,6 +1,6 @@
 //! The values of wg-quick(8)'s own settings.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 
 use super::ValueError;
@@ -17,7 +17,8 @@ pub enum DnsEntry {
 }
 
 /// Reads `Address`: addresses with a prefix length or without, which means the whole address,
-/// separated by commas or white space. Bits behind the prefix are the host's and stay.
+/// separated by commas or white space. Bits behind the prefix are the host's and stay. As for ip(8),
+/// the length of an IPv4 prefix may be a mask such as 255.255.255.0.
 ///
 /// # Errors
 /// At the first entry that is no address with a prefix length of its family.
@@ -28,7 +29,11 @@ pub fn parse_address(text: &str) -> Result<Vec<AllowedIp>, ValueError> {
                 entry.split_once('/').map_or((entry, None), |(ip, cidr)| (ip, Some(cidr)));
             let parsed = ip.parse::<IpAddr>().ok().and_then(|address| {
                 let full = if address.is_ipv4() { 32 } else { 128 };
-                let cidr = cidr.map_or(Some(full), super::decimal)?;
+                let cidr = match cidr {
+                    None => full,
+                    Some(mask) if address.is_ipv4() && mask.contains('.') => mask_length(mask)?,
+                    Some(length) => super::decimal(length)?,
+                };
                 AllowedIp::new(address, u8::try_from(cidr).ok()?).ok()
             });
             parsed.ok_or_else(|| {
@@ -40,6 +45,12 @@ pub fn parse_address(text: &str) -> Result<Vec<AllowedIp>, ValueError> {
             })
         })
         .collect()
+}
+
+/// The ones of an IPv4 mask, which must all come first.
+fn mask_length(mask: &str) -> Option<u32> {
+    let mask = mask.parse::<Ipv4Addr>().ok()?.to_bits();
+    (mask.count_ones() == mask.leading_ones()).then_some(mask.leading_ones())
 }
 
 /// Reads `DNS`: addresses of name servers and search domains, separated by commas or white space.

@@ -17,11 +17,13 @@ fn errors<T: std::fmt::Debug>(
 #[test]
 fn ports() {
     for (text, port) in [("0", 0), ("5", 5), (" 5", 5), ("+1", 1), ("010", 10), ("65535", 65535)] {
-        assert_eq!(parse_port(text), Ok(port));
+        assert_eq!(parse_port(text, |_| panic!()), Ok(port));
     }
+    let lookup = |text: &str| parse_port(text, |service| (service == "domain").then_some(53));
+    assert_eq!(lookup("domain"), Ok(53));
     let what = "Servname not supported for ai_socktype";
-    errors(parse_port, what, &["x", "5 ", "-1", "0x10", "off", "5x", "99999999999999999999999"]);
-    assert_eq!(parse_port("").unwrap_err().original(), "Unable to parse empty port");
+    errors(lookup, what, &["x", "5 ", "-1", "0x10", "off", "5x", "65536", "70000"]);
+    assert_eq!(lookup("").unwrap_err().original(), "Unable to parse empty port");
 }
 
 #[test]
@@ -77,7 +79,7 @@ fn persistent_keepalives() {
 #[test]
 fn allowed_ips() {
     let parse = |text| {
-        let (replace, changes) = parse_allowed_ips(text).unwrap();
+        let (replace, changes) = parse_allowed_ips(text, &mut |_| ()).unwrap();
         let signed = changes
             .iter()
             .map(|change| format!("{}{}", if change.remove { "-" } else { "" }, change.ip));
@@ -109,7 +111,7 @@ fn allowed_ips() {
         ("-10.0.0.0/33", "AllowedIP is not in the correct format: `10.0.0.0/33'"),
         ("1.2.3.4/32/", "AllowedIP is not in the correct format: `1.2.3.4/32/'"),
     ] {
-        assert_eq!(parse_allowed_ips(text).unwrap_err().original(), sentence);
+        assert_eq!(parse_allowed_ips(text, &mut |_| ()).unwrap_err().original(), sentence);
     }
 }
 
@@ -117,7 +119,7 @@ fn allowed_ips() {
 fn host_bits_are_reported_also_before_an_error() {
     let mut warnings = Vec::new();
     let text = "10.0.0.1/024, -FD00::1/64, 10.0.0.0/8, x";
-    let result = parse_allowed_ips_with(text, &mut |warning| warnings.push(warning));
+    let result = parse_allowed_ips(text, &mut |warning| warnings.push(warning));
     assert_eq!(&text[result.unwrap_err().span()], "x");
     let said: Vec<_> = warnings.iter().map(|w| (w.original(), &text[w.span()])).collect();
     assert_eq!(
@@ -180,12 +182,14 @@ fn addresses() {
     assert_eq!(parse("10.0.0.1/24 , fd00::1"), Ok("10.0.0.1/24 fd00::1/128".to_owned()));
     assert_eq!(parse("10.0.0.1 10.0.0.2,,"), Ok("10.0.0.1/32 10.0.0.2/32".to_owned()));
     assert_eq!(parse(""), Ok(String::new()));
+    assert_eq!(parse("10.0.0.1/255.255.254.0"), Ok("10.0.0.1/23".to_owned()));
+    assert_eq!(parse("10.0.0.1/0.0.0.0"), Ok("10.0.0.1/0".to_owned()));
     let text = "10.0.0.1/24, 10.0.0.1/33";
     assert_eq!(&text[parse(text).unwrap_err().span()], "10.0.0.1/33");
     errors(
         parse_address,
         "Unable to parse IP address",
-        &["x", "10.0.0.1/", "::/129", "1.1.1.1/+8"],
+        &["x", "10.0.0.1/", "::/129", "1.1.1.1/+8", "1.1.1.1/255.0.255.0", "::1/255.0.0.0"],
     );
 }
 

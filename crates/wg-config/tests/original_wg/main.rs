@@ -15,7 +15,7 @@ const PUBLIC_HEX: &str = "c53201039adba14be71f886da1d8dbe9eebded08cb111b75340078
 fn refuses_with_the_sentences_of_the_original() {
     for (text, printed) in recorded::REFUSED {
         let text = with_keys(text);
-        let errors = read("x.conf", text.as_bytes(), Dialect::Wg).expect_err(&text);
+        let errors = read("x.conf", text.as_bytes(), Dialect::Wg, |_| None).expect_err(&text);
         assert_eq!(errors.iter().count(), 1, "{text:?}");
         let mut ours = sentences(errors.warnings());
         ours += &format!("{}\n{}\n", errors.first().original(), errors.original_summary());
@@ -27,7 +27,7 @@ fn refuses_with_the_sentences_of_the_original() {
 fn takes_what_the_original_takes_and_reads_the_same_from_it() {
     for (text, printed, requested) in recorded::TAKEN {
         let text = with_keys(text);
-        let parsed = match read("x.conf", text.as_bytes(), Dialect::Wg) {
+        let parsed = match read("x.conf", text.as_bytes(), Dialect::Wg, |_| None) {
             Ok(parsed) => parsed,
             Err(errors) => panic!("{text:?}: {errors}"),
         };
@@ -63,13 +63,13 @@ fn deviates_where_the_original_is_careless_or_needlessly_strict() {
     ];
     for (text, sentence) in refused {
         let text = with_keys(text);
-        let errors = read("x.conf", text.as_bytes(), Dialect::Wg).expect_err(&text);
+        let errors = read("x.conf", text.as_bytes(), Dialect::Wg, |_| None).expect_err(&text);
         assert_eq!(errors.first().original(), *sentence, "{text:?}");
         assert!(!errors.first().render(false).contains(&PRIVATE[..16]), "{text:?}");
         assert!(!format!("{errors:?} {errors}").contains(&PRIVATE[..16]), "{text:?}");
     }
     for text in ["\u{feff}[Interface]\nListenPort=5\n", "[Interface]\n\u{a0}ListenPort=5\u{a0}\n"] {
-        let parsed = read("x.conf", text.as_bytes(), Dialect::Wg).unwrap();
+        let parsed = read("x.conf", text.as_bytes(), Dialect::Wg, |_| None).unwrap();
         assert_eq!(parsed.config.interface.listen_port, Some(5));
     }
 }

@@ -15,6 +15,7 @@ use crate::{Device, Peer};
 // The nests are walked here and their leaves parsed by the package: it would hold a device's peers
 // in lists of lists, with keys that are not wiped when they grow.
 const WGDEVICE_A_PEERS: u16 = 8;
+const WGPEER_A_PUBLIC_KEY: u16 = 1;
 const WGPEER_A_ALLOWEDIPS: u16 = 9;
 const WGALLOWEDIP_A_CIDR_MASK: u16 = 3;
 
@@ -48,8 +49,14 @@ pub(super) fn add(device: &mut Device, attributes: NlasIterator<&[u8]>) -> io::R
 fn add_peer(peers: &mut Vec<Peer>, attributes: &[u8]) -> io::Result<()> {
     let mut attributes = NlasIterator::new(attributes);
     let first = attributes.next().ok_or_else(|| malformed("a peer without attributes"))?;
-    let WireguardPeerAttribute::PublicKey(key) = parse(&first.map_err(malformed)?)? else {
-        return Err(malformed("a peer that does not begin with its public key"));
+    let first = first.map_err(malformed)?;
+    let not_a_key = || malformed("a peer that does not begin with its public key");
+    // Nests must not get to the package, which panics on an empty prefix length.
+    if first.kind() != WGPEER_A_PUBLIC_KEY {
+        return Err(not_a_key());
+    }
+    let WireguardPeerAttribute::PublicKey(key) = parse(&first)? else {
+        return Err(not_a_key());
     };
     let key = PublicKey::from(key);
     if peers.last().is_none_or(|last| last.public_key != key) {
@@ -171,6 +178,20 @@ mod tests {
         assert_eq!((device.listen_port, peers), (1, vec![(1, 0, 0), (2, 7, 9), (3, 0, 0)]));
         let ips: Vec<_> = device.peers[1].allowed_ips.iter().map(AllowedIp::to_string).collect();
         assert_eq!(ips, ["10.0.0.2/32", "10.0.0.3/32"]);
+    }
+
+    /// Found by fuzzing: the package would index into the empty prefix length.
+    #[test]
+    fn a_peer_that_begins_with_allowed_ips_is_refused() {
+        let nest = |kind: u16, inner: &[u8]| {
+            let length = u16::try_from(inner.len()).unwrap() + 4;
+            [&length.to_ne_bytes()[..], &(kind | 0x8000).to_ne_bytes(), inner].concat()
+        };
+        let empty_cidr = nest(WGALLOWEDIP_A_CIDR_MASK, &[]);
+        let peer = nest(0, &nest(WGPEER_A_ALLOWEDIPS, &nest(0, &empty_cidr)));
+        let message = nest(WGDEVICE_A_PEERS, &peer);
+        let error = add(&mut Device::default(), NlasIterator::new(&message[..])).unwrap_err();
+        assert!(error.to_string().contains("public key"), "{error}");
     }
 
     #[test]

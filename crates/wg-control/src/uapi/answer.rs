@@ -92,7 +92,7 @@ fn write_peer(w: &mut impl Write, peer: &Peer) -> io::Result<()> {
     writeln!(w, "rx_bytes={}", peer.rx_bytes)?;
     writeln!(w, "persistent_keepalive_interval={}", peer.persistent_keepalive)?;
     for ip in &peer.allowed_ips {
-        writeln!(w, "allowed_ip={ip}")?;
+        value::write_allowed_ip(w, ip, false)?;
     }
     Ok(())
 }

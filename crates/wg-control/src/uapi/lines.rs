@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 pub const MAX_LINE: usize = 1024;
 
 /// Bytes asked for at a time.
-const BUFFER: usize = 16 * 1024;
+const BUFFER: usize = 64 * 1024;
 
 /// What ended a line.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ impl<R: Read> LineReader<R> {
         let mut searched = 0;
         loop {
             let unread = &self.buffer[self.start..self.end];
-            if let Some(at) = unread[searched..].iter().position(|&byte| byte == b'\n') {
+            if let Some(at) = memchr::memchr(b'\n', &unread[searched..]) {
                 let from = self.start;
                 let to = from + searched + at;
                 self.start = to + 1;

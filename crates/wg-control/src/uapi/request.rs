@@ -168,7 +168,7 @@ fn write_peer(w: &mut impl Write, peer: &PeerUpdate) -> io::Result<()> {
         w.write_all(b"replace_allowed_ips=true\n")?;
     }
     for change in &peer.allowed_ips {
-        writeln!(w, "allowed_ip={}{}", if change.remove { "-" } else { "" }, change.ip)?;
+        value::write_allowed_ip(w, &change.ip, change.remove)?;
     }
     Ok(())
 }

@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::str::FromStr;
 
 use nix::net::if_::if_nametoindex;
-use wg_config::{AllowedIp, AllowedIpChange, KEY_LEN, PresharedKey, PrivateKey, PublicKey};
+use wg_config::{
+    AddressText, AllowedIp, AllowedIpChange, KEY_LEN, PresharedKey, PrivateKey, PublicKey,
+};
 use zeroize::Zeroizing;
 
 use crate::scope_name;
@@ -27,13 +29,32 @@ pub(super) fn write_key(w: &mut impl Write, name: &str, key: &[u8; KEY_LEN]) -> 
 /// Writes a line with an endpoint; the scope of a link-local address as the interface's name
 /// where it has one, as the original does.
 pub(super) fn write_endpoint(w: &mut impl Write, endpoint: SocketAddr) -> io::Result<()> {
+    let address = AddressText::from(endpoint.ip());
+    w.write_all(b"endpoint=")?;
     match endpoint {
-        SocketAddr::V6(v6) if v6.scope_id() != 0 => {
-            let zone = scope_name(v6.scope_id());
-            writeln!(w, "endpoint=[{}%{zone}]:{}", v6.ip(), v6.port())
-        }
-        _ => writeln!(w, "endpoint={endpoint}"),
+        SocketAddr::V4(_) => w.write_all(address.as_str().as_bytes())?,
+        SocketAddr::V6(v6) if v6.scope_id() == 0 => write!(w, "[{address}]")?,
+        SocketAddr::V6(v6) => write!(w, "[{address}%{}]", scope_name(v6.scope_id()))?,
     }
+    writeln!(w, ":{}", endpoint.port())
+}
+
+/// Writes a line with an allowed IP, behind a `-` when it is to be taken away.
+pub(super) fn write_allowed_ip(w: &mut impl Write, ip: &AllowedIp, remove: bool) -> io::Result<()> {
+    let mut tail = [b'/', 0, 0, 0, b'\n'];
+    let cidr = ip.cidr();
+    tail[1..4].copy_from_slice(&[b'0' + cidr / 100, b'0' + cidr / 10 % 10, b'0' + cidr % 10]);
+    let digits = if cidr >= 100 {
+        3
+    } else if cidr >= 10 {
+        2
+    } else {
+        1
+    };
+    tail[3 - digits] = b'/';
+    w.write_all(if remove { b"allowed_ip=-" } else { b"allowed_ip=" })?;
+    w.write_all(AddressText::from(ip.address()).as_str().as_bytes())?;
+    w.write_all(&tail[3 - digits..])
 }
 
 pub(super) fn private_key(text: &[u8]) -> Option<PrivateKey> {

@@ -1,9 +1,10 @@
 //! Signals while a slow hook runs.
 
+use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use testbed::eventually;
@@ -17,6 +18,7 @@ fn a_signal_ends_the_hook_and_undoes_everything() -> Result<()> {
         ("PostUp = sleep 1001; echo never", Signal::SIGINT, 130),
         ("PreUp = sleep 1001", Signal::SIGTERM, 143),
         ("PostUp = (sleep 1001 & wait)", Signal::SIGHUP, 129),
+        ("PostUp = sleep 1001; echo never", Signal::SIGQUIT, 131),
     ] {
         machine.config(format!("{INTERFACE}{hook}\n{PEER}"))?;
         let before = machine.settled()?;
@@ -44,6 +46,44 @@ fn a_signal_to_the_whole_group_undoes_everything() -> Result<()> {
 }
 
 #[test]
+fn a_daemon_that_does_not_answer_can_be_interrupted() -> Result<()> {
+    let machine = Machine::new()?;
+    machine.config(format!("{INTERFACE}PreUp = sleep 1005 || :\n{PEER}"))?;
+    let before = machine.settled()?;
+    let mut command = machine.command("wg-quick")?;
+    command.args(["up", "wg0"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn()?;
+    let mut lines = BufReader::new(child.stderr.take().context("no pipe")?).lines();
+    let pids = |is_it: fn(&str) -> bool| -> Result<String> {
+        let all = machine.host.processes()?;
+        let pids = all.iter().filter(|process| is_it(&process.command));
+        Ok(pids.map(|process| process.pid.to_string()).collect::<Vec<_>>().join(" "))
+    };
+    eventually("the hook", LIMIT, || machine.runs("sleep 1005").then_some(()))?;
+    let daemon = pids(|command| command.contains("wireguard-go"))?;
+    if daemon.is_empty() {
+        // The kernel does the work here, and always answers.
+        kill(Pid::from_raw(child.id() as i32), Signal::SIGINT)?;
+        exit_code(child)?;
+        return Ok(());
+    }
+    machine.host.run(&format!("kill -STOP {daemon}"))?.success()?;
+    machine.host.run(&format!("kill {}", pids(|command| command == "sleep 1005")?))?.success()?;
+    lines.find(|line| line.as_ref().is_ok_and(|line| line.starts_with("[#] wg addconf")));
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT)?;
+    assert!(
+        eventually("the rollback", LIMIT, || {
+            let links = machine.host.run("ip -o link show").ok()?;
+            (!links.stdout.contains("wg0")).then_some(())
+        })
+        .is_ok()
+    );
+    machine.host.run(&format!("kill -CONT {daemon}"))?.success()?;
+    assert_eq!(exit_code(child)?, Some(130));
+    machine.assert_as(&before)
+}
+
+#[test]
 fn hooks_get_the_signals_that_we_take() -> Result<()> {
     let machine = Machine::new()?;
     // Were SIGTERM blocked, this hook would not end.
@@ -63,5 +103,62 @@ fn down_interrupted_in_its_first_hook_removes_nothing() -> Result<()> {
     kill(Pid::from_raw(child.id() as i32), Signal::SIGINT)?;
     assert_eq!(exit_code(child)?, Some(130));
     assert_eq!(up.difference(&machine.snapshot()?), "");
+    Ok(())
+}
+
+#[test]
+fn a_daemon_that_was_starting_ends_with_a_killed_up() -> Result<()> {
+    let machine = Machine::new()?;
+    if machine.host.run("ip link add probe type wireguard")?.status.success() {
+        // The kernel does the work here, and no daemon is started.
+        return Ok(());
+    }
+    machine.config(format!("{INTERFACE}{PEER}"))?;
+    machine.host.write_file("/etc/wireguard/slow", "#!/bin/sh\nexec sleep 1006\n", 0o755)?;
+    let mut command = machine.host.command("wg-quick");
+    command.env("WG_QUICK_USERSPACE_IMPLEMENTATION", "/etc/wireguard/slow").args(["up", "wg0"]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn()?;
+    eventually("the daemon", LIMIT, || machine.runs("sleep 1006").then_some(()))?;
+    child.kill()?;
+    child.wait()?;
+    eventually("the daemon's end", LIMIT, || (!machine.runs("sleep 1006")).then_some(()))
+}
+
+#[test]
+fn commands_after_down_are_run_by_the_next_when_a_signal_comes_before_them() -> Result<()> {
+    let machine = Machine::new()?;
+    let config = format!("{INTERFACE}DNS = 10.66.0.1\nPostDown = echo gone\n{PEER}");
+    machine.config(config)?;
+    let slow = "#!/bin/sh\n[ \"$1\" = -a ] || [ -e /run/fast ] || sleep 1008\n";
+    machine.host.run("mkdir /run/bin")?.success()?;
+    machine.host.write_file("/run/bin/resolvconf", slow, 0o755)?;
+    let before = machine.settled()?;
+    let wg_quick = |verb: &str| -> Result<std::process::Command> {
+        let mut command = machine.command("wg-quick")?;
+        let path = std::env::var("PATH").unwrap_or_default();
+        let own = command.get_envs().find(|(name, _)| *name == "PATH").and_then(|(_, path)| path);
+        let path = own.map_or(path, |own| own.to_string_lossy().into_owned());
+        command.env("PATH", format!("/run/bin:{path}")).args([verb, "wg0"]);
+        Ok(command)
+    };
+    for next in ["down", "up"] {
+        machine.host.run_command(&mut wg_quick("up")?, "")?.success()?;
+        let mut down = wg_quick("down")?;
+        let child =
+            down.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        eventually("resolvconf", LIMIT, || machine.runs("sleep 1008").then_some(()))?;
+        kill(Pid::from_raw(child.id() as i32), Signal::SIGINT)?;
+        exit_code(child)?;
+        machine.settled()?;
+        machine.host.run("touch /run/fast")?.success()?;
+        let output = machine.host.run_command(&mut wg_quick(next)?, "")?.success()?;
+        assert_eq!(output.stdout, "gone\n", "{next}");
+        if next == "up" {
+            machine.host.run_command(&mut wg_quick("down")?, "")?.success()?;
+        }
+        machine.host.run("rm /run/fast")?.success()?;
+        machine.assert_as(&before)?;
+    }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use testbed::{Host, Output, Snapshot, connect, eventually, originals};
 
 /// Long enough for anything here on a busy machine.
@@ -98,6 +98,18 @@ impl Machine {
     /// Whether a process of this very command runs.
     pub(crate) fn runs(&self, command: &str) -> bool {
         self.host.processes().is_ok_and(|all| all.iter().any(|process| process.command == command))
+    }
+
+    /// Kills the processes whose commands end with this.
+    pub(crate) fn kill(&self, command: &str) -> Result<()> {
+        let all = self.host.processes()?;
+        let found: Vec<_> = all.iter().filter(|p| p.command.ends_with(command)).collect();
+        ensure!(!found.is_empty(), "no process ends with `{command}': {all:?}");
+        for process in found {
+            // A shell may end when what it waits for does.
+            self.host.run(&format!("kill -KILL {}", process.pid))?;
+        }
+        Ok(())
     }
 
     /// The state, once daemons that were told to go have gone.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use testbed::originals;
+use testbed::{originals, packages};
 
 use crate::machine::{INTERFACE, Machine, PEER};
 
@@ -25,13 +25,14 @@ AllowedIPs = 10.66.0.128/25, 172.16.0.0/12, 192.168.77.99/24, fd66::/48, 10.66.0
 ";
 
 /// What a command printed and did: exit code, output, addresses and routes and rules.
-struct Trace {
+pub(crate) struct Trace {
     machine: Machine,
     program: std::path::PathBuf,
 }
 
 impl Trace {
-    fn new(program: &Path, config: &str, prepare: &[&str]) -> Result<Self> {
+    pub(crate) fn new(program: &Path, config: &str, prepare: &[&str]) -> Result<Self> {
+        packages::ensure(&["nftables", "procps"])?;
         let machine = Machine::new()?;
         for line in prepare {
             machine.host.run(line)?.success()?;
@@ -40,13 +41,13 @@ impl Trace {
         Ok(Self { machine, program: program.to_path_buf() })
     }
 
-    fn run(&self, arguments: &str) -> Result<(Option<i32>, String, String)> {
+    pub(crate) fn run(&self, arguments: &str) -> Result<(Option<i32>, String, String)> {
         let output = self.machine.run(&self.program, arguments)?;
         Ok((output.status.code(), output.stdout, comparable(&output.stderr)))
     }
 
     /// Addresses, routes of all tables and rules, without what differs from run to run.
-    fn state(&self) -> Result<String> {
+    pub(crate) fn state(&self) -> Result<String> {
         self.machine.wait_for_ipv6()?;
         let mut state = String::new();
         for question in [
@@ -56,6 +57,8 @@ impl Trace {
             "ip -d -6 route show table all",
             "ip -4 rule",
             "ip -6 rule",
+            "nft list ruleset",
+            "sysctl net.ipv4.conf.all.src_valid_mark",
         ] {
             // Without the interface the answer is nothing.
             let answer = self.machine.host.run(question)?.stdout;
@@ -66,20 +69,27 @@ impl Trace {
     }
 }
 
+/// What both say where the kernel has no WireGuard, each in its words.
+const NO_WIREGUARD: [&str; 2] = [
+    "[!] This kernel has no WireGuard. Falling back to a userspace implementation.",
+    "[!] Missing WireGuard kernel module. Falling back to slow userspace implementation.",
+];
+
 /// Drops what the programs say in words of their own: that the kernel has no WireGuard, what `ip`
 /// and bash complain of, and the daemon's greeting.
 fn comparable(stderr: &str) -> String {
-    let starts = ["[!] ", "Error: Unknown device type.", "RTNETLINK answers:", "┌", "│", "└"];
+    let starts = ["Error: Unknown device type.", "RTNETLINK answers:", "┌", "│", "└"];
     let parts = [": create a link of type wireguard: ", "wg-quick: line "];
     let own = |line: &&str| {
-        !starts.iter().any(|start| line.starts_with(start))
+        !NO_WIREGUARD.contains(line)
+            && !starts.iter().any(|start| line.starts_with(start))
             && !parts.iter().any(|part| line.contains(part))
     };
     stderr.lines().filter(own).map(|line| format!("{line}\n")).collect()
 }
 
 /// Brings the tunnel up and down with both.
-fn assert_same(config: &str, prepare: &[&str]) -> Result<()> {
+pub(crate) fn assert_same(config: &str, prepare: &[&str]) -> Result<()> {
     let original = Trace::new(&originals::wg_quick()?, config, prepare)?;
     let ours = Trace::new(Path::new("wg-quick"), config, prepare)?;
     for verb in ["up", "down"] {

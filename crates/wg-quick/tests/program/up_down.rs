@@ -44,6 +44,41 @@ fn a_step_that_the_kernel_refuses_is_undone_with_all_before_it() -> Result<()> {
 }
 
 #[test]
+fn a_renamed_interface_is_undone() -> Result<()> {
+    let machine = Machine::new()?;
+    machine.config(format!("{INTERFACE}PreUp = ip link set dev %i name other\n{PEER}"))?;
+    let before = machine.settled()?;
+    machine.wg_quick("up wg0")?.code(1)?;
+    machine.assert_as(&before)
+}
+
+#[test]
+fn another_interface_that_took_the_name_stays() -> Result<()> {
+    let machine = Machine::new()?;
+    machine.config(format!("{INTERFACE}{PEER}"))?;
+    machine.wg_quick("up wg0")?.success()?;
+    machine.host.run("ip link delete wg0")?.success()?;
+    machine.settled()?;
+    machine.host.run("ip tuntap add wg0 mode tun")?.success()?;
+    let output = machine.wg_quick("down wg0")?.code(1)?;
+    assert_eq!(output.stderr, "wg-quick: `wg0' is not a WireGuard interface\n");
+    machine.host.run("ip link show dev wg0")?.success()?;
+    Ok(())
+}
+
+#[test]
+fn a_hook_is_not_for_everybody_to_read_and_may_be_long() -> Result<()> {
+    let machine = Machine::new()?;
+    let hook = format!("tr '\\0' ' ' </proc/$$/cmdline; : {}", "secret".repeat(30_000));
+    machine.config(format!("{INTERFACE}PostUp = {hook}\n{PEER}"))?;
+    let output = machine.wg_quick("up wg0")?.success()?;
+    assert!(output.stdout.contains("wg-quick wg0"), "{}", output.stdout);
+    assert!(!output.stdout.contains("secret"), "{}", output.stdout);
+    machine.wg_quick("down wg0")?.success()?;
+    Ok(())
+}
+
+#[test]
 fn a_failing_hook_is_undone() -> Result<()> {
     let machine = Machine::new()?;
     for (hook, code) in [("PreUp = exit 3", 3), ("PostUp = false; echo not reached", 1)] {
@@ -98,17 +133,18 @@ fn without_bash_hooks_run_with_sh_which_is_said_once() -> Result<()> {
 #[test]
 fn who_is_not_root_is_sent_through_sudo() -> Result<()> {
     let machine = Machine::new()?;
+    // The machine may have a sudo of its own in any folder but this.
     let script = "#!/bin/sh\nprintf '%s\\n' \"$@\"\n";
     machine.host.run("mkdir /run/bin")?.success()?;
     let as_nobody = |path: &str| -> Result<Output> {
-        let mut command = machine.host.command("setpriv");
+        let mut command = machine.host.command("/usr/bin/setpriv");
         command.env("PATH", path).args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
         command.args([env!("CARGO_BIN_EXE_wg-quick"), "up", "wg0"]);
         machine.host.run_command(&mut command, "")
     };
-    as_nobody("/usr/bin:/run/bin")?.code(127)?;
+    as_nobody("/run/bin")?.code(127)?;
     machine.host.write_file("/run/bin/sudo", script, 0o755)?;
-    let output = as_nobody("/usr/bin:/run/bin")?.success()?;
+    let output = as_nobody("/run/bin")?.success()?;
     let expected = format!(
         "-p\nwg-quick must be run as root. Please enter the password for %u to continue: \n--\n{}\n\
          up\nwg0\n",

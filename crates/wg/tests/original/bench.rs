@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use testbed::{Host, Output, originals, programs};
 
 use crate::daemon::Daemon;
@@ -50,12 +50,7 @@ impl Bench {
     pub(crate) fn compare<S: AsRef<str>>(&self, lines: &[S]) -> Result<()> {
         for line in lines {
             let line = line.as_ref();
-            let mut original = self.original(line)?;
-            let ours = self.ours(line)?;
-            if ours.stdout != original.stdout {
-                // A second may have passed between the two.
-                original = self.original(line)?;
-            }
+            let (original, ours) = self.both(line)?;
             assert_eq!(ours.stdout, original.stdout, "standard output of: {line}");
             assert_eq!(ours.code, original.code, "exit code of: {line}\n{ours:#?}");
             assert_eq!(ours.sets, original.sets, "requests of: {line}");
@@ -66,6 +61,20 @@ impl Bench {
             assert!(!beyond || ours.code != Some(0), "noise after: {line}\n{}", ours.stderr);
         }
         Ok(())
+    }
+
+    /// The original is asked before and after ours, until it says the same both times: ages move.
+    fn both(&self, line: &str) -> Result<(Outcome, Outcome)> {
+        let mut before = self.original(line)?;
+        for _ in 0..20 {
+            let ours = self.ours(line)?;
+            let after = self.original(line)?;
+            if before == after {
+                return Ok((after, ours));
+            }
+            before = after;
+        }
+        bail!("the original never says the same twice of: {line}")
     }
 
     fn shell(&self, folder: &std::path::Path, line: &str) -> Result<Outcome> {

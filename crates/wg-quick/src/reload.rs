@@ -1,0 +1,128 @@
+//! `wg-quick reload`: from what is to what the file says now.
+
+use std::ffi::OsStr;
+
+use anyhow::bail;
+use wg_config::Parsed;
+use wg_control::Device;
+
+use crate::config_file::{ConfigFile, show_errors};
+use crate::hook::Failed;
+use crate::host::Host;
+use crate::journal::{self, Journal, Record};
+use crate::plan::Plan;
+use crate::signals::Signals;
+use crate::state::State;
+use crate::transaction::Transaction;
+use crate::tunnel::{RouteTable, Tunnel};
+use crate::{report, say};
+
+/// Changes what differs and nothing else, or leaves all as it was. PreUp and PostUp commands are not
+/// run; those for the way down are the file's from now on.
+///
+/// With `dry_run` the steps are only told.
+///
+/// # Errors
+/// When there is no such tunnel, the file is not valid, or a step fails.
+pub(crate) fn reload(argument: &OsStr, dry_run: bool) -> anyhow::Result<()> {
+    let file = ConfigFile::locate(argument, |_| false)?;
+    let text = file.text()?;
+    let parsed = file.parse(&text).map_err(|errors| {
+        show_errors(&errors);
+        Failed(1)
+    })?;
+    let host = Host::new(file.interface.clone(), file.path.clone())?;
+    let mut journal = Journal::lock(&host.interface)?;
+    if !wg_control::interfaces().contains(&host.interface) {
+        bail!("`{}' is not a WireGuard interface", host.interface);
+    }
+    let record = journal.read()?;
+    if record.as_ref().is_some_and(|record| !record.complete) {
+        bail!("an `up' of `{}' was interrupted: take it down first", host.interface);
+    }
+    let record = record.unwrap_or_default();
+    let tunnel = changed_endpoints(&file, parsed, &record, &host.signals)?;
+    let device = host.device()?;
+    let before = State::observe(&host, &tunnel, &device, &record)?;
+    let tables = (tunnel.table == RouteTable::Auto).then(|| journal::lock_tables(&host.signals));
+    let _tables = tables.transpose()?;
+    let wanted = State::wanted(&host, &tunnel, &device, &before)?;
+    let plan = wanted.steps_from(&device, &before);
+    if dry_run {
+        return crate::dry_run::print(&host.interface, &plan);
+    }
+    if let Err(error) = apply(&host, &mut journal, &tunnel, &record, &wanted, &plan) {
+        let code = report(&error);
+        restore(&host, &tunnel, &record, &wanted, &before);
+        return Err(Failed(code).into());
+    }
+    let undo = wanted.undo(&[record.undo, plan.iter().filter_map(|s| s.undo()).collect()].concat());
+    journal.replace(&tunnel, record.link, &undo)
+}
+
+fn apply(
+    host: &Host,
+    journal: &mut Journal,
+    tunnel: &Tunnel,
+    record: &Record,
+    wanted: &State,
+    plan: &Plan,
+) -> anyhow::Result<()> {
+    let mut transaction = Transaction::new(host, journal);
+    transaction.run(plan)?;
+    // An address that goes takes others of its network with it, and their routes.
+    let (device, now) = observe(host, tunnel, record)?;
+    let again: Plan = wanted.steps_from(&device, &with_dns(now, wanted));
+    transaction.run(&again)?;
+    Ok(host.signals.check()?)
+}
+
+/// Back to what was before. What fails is told.
+fn restore(host: &Host, tunnel: &Tunnel, record: &Record, wanted: &State, before: &State) {
+    let steps = observe(host, tunnel, record)
+        .map(|(device, now)| before.steps_from(&device, &with_dns(now, wanted)));
+    let steps = steps.unwrap_or_else(|error| {
+        report(&error);
+        Plan::new()
+    });
+    for step in steps {
+        say(format_args!("[#] {}", step.describe(&host.interface)));
+        if let Err(error) = step.apply(host) {
+            report(&error);
+        }
+    }
+}
+
+fn observe(host: &Host, tunnel: &Tunnel, record: &Record) -> anyhow::Result<(Device, State)> {
+    let device = host.device()?;
+    let state = State::observe(host, tunnel, &device, record)?;
+    Ok((device, state))
+}
+
+/// The name servers as the plan has set them, or had begun to.
+fn with_dns(now: State, wanted: &State) -> State {
+    State { dns: wanted.dns.clone(), ..now }
+}
+
+/// The tunnel of the file; an endpoint that is written as it was before is left out, so that the
+/// peer keeps the one that it has by now, and its name is not looked up.
+fn changed_endpoints(
+    file: &ConfigFile,
+    mut parsed: Parsed,
+    record: &Record,
+    signals: &Signals,
+) -> anyhow::Result<Tunnel> {
+    let mut written = Vec::new();
+    for peer in &mut parsed.config.peers {
+        let Some(endpoint) = &peer.endpoint else { continue };
+        let text = endpoint.to_string();
+        if record.endpoints.get(&peer.public_key) == Some(&text) {
+            peer.endpoint = None;
+        }
+        written.push((peer.public_key, text));
+    }
+    let mut tunnel = Tunnel::new(file, &parsed)?;
+    tunnel.resolve(&parsed.config, Some(signals))?;
+    tunnel.endpoints = written;
+    Ok(tunnel)
+}
