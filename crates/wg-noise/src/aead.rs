@@ -14,12 +14,14 @@ use crate::message::TAG_LEN;
 pub(crate) struct Forged;
 
 /// `AEAD` under one key. The only place that knows which library does the work.
-pub(crate) struct AeadKey(LessSafeKey);
+///
+/// In a box, because a move would leave a copy behind.
+pub(crate) struct AeadKey(Box<LessSafeKey>);
 
 impl AeadKey {
     pub(crate) fn new(key: &[u8; 32]) -> Self {
         let key = UnboundKey::new(&CHACHA20_POLY1305, key).expect("the key has 32 bytes");
-        Self(LessSafeKey::new(key))
+        Self(Box::new(LessSafeKey::new(key)))
     }
 
     /// Encrypts in place and returns the tag.
@@ -49,8 +51,8 @@ impl Drop for AeadKey {
     /// compiler from leaving that out.
     fn drop(&mut self) {
         let zeroes = UnboundKey::new(&CHACHA20_POLY1305, &[0; 32]).expect("the key has 32 bytes");
-        self.0 = LessSafeKey::new(zeroes);
-        black_box(&mut self.0);
+        *self.0 = LessSafeKey::new(zeroes);
+        black_box(&mut *self.0);
     }
 }
 

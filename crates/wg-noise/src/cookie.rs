@@ -85,9 +85,10 @@ impl CookieChecker {
 
     /// The cookie that `source` must have been given, if any can have been.
     fn cookie(&self, source: SocketAddr, now: Instant) -> Option<Zeroizing<[u8; 16]>> {
-        let secret = self.secret.lock().unwrap_or_else(PoisonError::into_inner);
-        let (secret, born) = secret.as_ref()?;
-        (now.since(*born) < COOKIE_SECRET_TIME).then(|| cookie(secret, source))
+        // The threads that receive meet here: none hashes while the others wait.
+        let secret = self.secret.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (secret, born) = secret?;
+        (now.since(born) < COOKIE_SECRET_TIME).then(|| cookie(&secret, source))
     }
 
     fn cookie_of_fresh_secret(

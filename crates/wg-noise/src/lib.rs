@@ -22,6 +22,7 @@ mod message;
 mod peer;
 mod rate_limit;
 mod replay;
+mod stack;
 mod staged;
 mod time;
 mod timers;
@@ -38,4 +39,5 @@ pub use message::{
 };
 pub use peer::{Peer, Wanted};
 pub use rate_limit::RateLimiter;
+pub use stack::wipe_stack;
 pub use time::{Instant, Tai64n};

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::constants::{
     INITIATIONS_PER_SECOND, KEEPALIVE_TIMEOUT, REJECT_AFTER_TIME, REKEY_AFTER_MESSAGES,
-    REKEY_AFTER_TIME, REKEY_TIMEOUT,
+    REKEY_AFTER_TIME, REKEY_TIMEOUT, REKEY_TIMEOUT_JITTER,
 };
 use crate::handshake::{HandshakeError, IncomingInitiation, SentInitiation, StaticStatic};
 use crate::index::LocalIndex;
@@ -206,8 +206,14 @@ impl Peer {
 
     /// Whether a keypair that was just sent with is due for a new handshake (kernel:
     /// `keep_key_fresh` in `send.c`).
+    ///
+    /// A responder asks too, later than any initiator that has its keys in use. After both sides
+    /// initiated at once and messages overtook each other, each may be the responder of what it
+    /// sends with; nobody would renew then, and both keypairs would expire.
     fn wants_successor(&self, keypair: &Keypair, now: Instant) -> bool {
-        let old = keypair.is_initiator() && now.since(keypair.born()) >= REKEY_AFTER_TIME;
+        let responders_turn = REJECT_AFTER_TIME - KEEPALIVE_TIMEOUT;
+        let turn = if keypair.is_initiator() { REKEY_AFTER_TIME } else { responders_turn };
+        let old = now.since(keypair.born()) >= turn;
         let worn = keypair.sent_messages() > REKEY_AFTER_MESSAGES;
         (old || worn) && self.keypairs.is_current(keypair)
     }
@@ -235,6 +241,8 @@ impl Peer {
         handshake.check_freshness(initiation.timestamp, now)?;
         let timestamp = initiation.timestamp;
         let (keys, mut response) = initiation.respond(&handshake.preshared, index.value(), rng)?;
+        // One that crossed the peer's on the way is younger.
+        handshake.sent.take_if(|sent| sent.is_overdue(now));
         handshake.latest_timestamp = Some(timestamp);
         handshake.latest_initiation = Some(now);
         handshake.macs.add_macs(&self.public_key, &mut response, now);
@@ -253,7 +261,8 @@ impl Peer {
     ///
     /// # Errors
     ///
-    /// [`HandshakeError`]; the handshake goes on waiting for the true response.
+    /// [`HandshakeError`]; the handshake goes on waiting for the true response, unless it is so
+    /// old that the next initiation is due.
     pub fn consume_response(
         &self,
         local: &LocalStatic,
@@ -265,6 +274,7 @@ impl Peer {
         let sent = handshake
             .sent
             .take_if(|sent| sent.index.value() == read_u32(message, 8))
+            .filter(|sent| !sent.is_overdue(now))
             .ok_or(HandshakeError::Unexpected)?;
         let keys = match sent.state.finish(local, &handshake.preshared, message) {
             Ok(keys) => keys,
@@ -367,6 +377,14 @@ impl Peer {
 
 impl Wanted {
     const STAGED_OR_KEEPALIVE: Self = Self { initiation: false, staged: true, keepalive: true };
+}
+
+impl Initiated {
+    /// Whether it has waited for longer than until the next initiation: its ephemeral key must
+    /// not live on to make a session much later.
+    fn is_overdue(&self, now: Instant) -> bool {
+        now.since(self.at) > REKEY_TIMEOUT + REKEY_TIMEOUT_JITTER
+    }
 }
 
 impl Handshake {

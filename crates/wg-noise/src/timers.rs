@@ -138,6 +138,10 @@ impl Timers {
     /// `true` when there was none and now there is.
     pub(crate) fn set_persistent_keepalive(&self, seconds: u16, now: Instant) -> bool {
         let before = self.persistent_keepalive_interval.swap(seconds, Relaxed);
+        if before == seconds {
+            // Who applies the same configuration every few seconds must not hold it back.
+            return false;
+        }
         self.persistent_keepalive.clear();
         self.any_packet_traversal(now);
         before == 0 && seconds != 0

@@ -13,6 +13,7 @@ use crate::configuration::{Configuration, ConfiguredPeer, OwnedIps};
 use crate::endpoint::Endpoint;
 use crate::engine::{Engine, Identity, Owner};
 use crate::inbound;
+use crate::offloads::Offloads;
 use crate::peer::Peer;
 use crate::sockets::Sockets;
 use crate::update::{AllowedIpChange, ApplyError, PeerUpdate, Secret, Update};
@@ -33,6 +34,8 @@ impl Engine {
         let mut configuration = self.configuration_mut();
         check_peer_count(&configuration, &update)?;
         let binding = self.prepare_sockets(&configuration, &update)?;
+        // The port was taken when the link came up.
+        let was_unbound = binding.is_some() && self.sockets.load().is_none();
         // From here on nothing fails.
         self.commit_sockets(&mut configuration, &update, binding);
         let mut change = Change {
@@ -58,7 +61,9 @@ impl Engine {
         }
         removed.iter().for_each(|peer| peer.remove());
         let link_up = configuration.link_up;
+        let waiting = if was_unbound { configuration.waiting_peers() } else { Vec::new() };
         drop(configuration);
+        self.resume(&waiting);
         if link_up {
             wanted.iter().for_each(|(peer, wanted)| self.fulfil(peer, *wanted, now));
         }
@@ -77,7 +82,7 @@ impl Engine {
         if !configuration.link_up {
             // Bound when the link comes up, when there is no one to tell of an error: try now.
             if !same_port || fwmark != configuration.fwmark {
-                bind_sockets(port, fwmark)?;
+                bind_sockets(port, fwmark, self.offloads)?;
             }
             return Ok(None);
         }
@@ -120,7 +125,7 @@ impl Engine {
         port: u16,
         fwmark: u32,
     ) -> Result<Binding, ApplyError> {
-        let sockets = Arc::new(bind_sockets(port, fwmark)?);
+        let sockets = Arc::new(bind_sockets(port, fwmark, self.offloads)?);
         let mut receivers = Vec::new();
         for i in 0..sockets.iter().count() {
             let (engine, ours) = (self.clone(), sockets.clone());
@@ -167,8 +172,8 @@ impl Binding {
     }
 }
 
-fn bind_sockets(port: u16, fwmark: u32) -> Result<Sockets, ApplyError> {
-    Sockets::bind(port, fwmark).map_err(|errno| match errno {
+fn bind_sockets(port: u16, fwmark: u32, offloads: Offloads) -> Result<Sockets, ApplyError> {
+    Sockets::bind(port, fwmark, offloads).map_err(|errno| match errno {
         Errno::EPERM => ApplyError::Mark(errno),
         _ => ApplyError::Bind { port, errno },
     })

@@ -38,6 +38,15 @@ impl Configuration {
         self.next_position += 1;
         self.next_position
     }
+
+    /// The peers that have something to send once there are sockets.
+    pub(crate) fn waiting_peers(&self) -> Vec<Arc<Peer>> {
+        self.peers
+            .values()
+            .map(|configured| configured.peer.clone())
+            .filter(|peer| peer.noise.persistent_keepalive() > 0 || peer.noise.has_staged())
+            .collect()
+    }
 }
 
 /// A peer's allowed IPs in the order in which they came. One that goes leaves a gap, and the

@@ -1,26 +1,27 @@
-//! Batches of datagrams in and out of one UDP socket: `recvmmsg` and `sendmmsg`.
+//! Datagrams out through one UDP socket: `sendmmsg`, where runs of datagrams of one size to one
+//! endpoint go as one (`UDP_SEGMENT`, udp(7)).
 
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 use nix::libc;
 
 use crate::endpoint::Endpoint;
 use crate::pktinfo::{Control, Name};
-use crate::slots::{BATCH, MAX_PACKET, Slots};
 
-/// Datagrams as they came, each at the start of its slot.
-pub(crate) struct ReceivedBatch {
-    slots: Slots,
-    lengths: [usize; BATCH],
-    endpoints: [Option<Endpoint>; BATCH],
-}
+/// Datagrams sent as one (kernel: `UDP_MAX_SEGMENTS`, 64 until Linux 6.9).
+const MAX_SEGMENTS: usize = 64;
+/// Bytes sent as one: the longest datagram over IPv6, which is the shorter of the two.
+const MAX_BYTES: usize = 65535 - 40 - 8;
 
 /// A datagram to send.
 #[derive(Clone, Copy)]
 pub(crate) struct Datagram<'a> {
     pub(crate) bytes: &'a [u8],
     pub(crate) endpoint: Endpoint,
+    /// Whether it may go as one with its neighbours.
+    pub(crate) segment: bool,
 }
 
 /// What went wrong with a datagram.
@@ -28,137 +29,233 @@ pub(crate) struct Datagram<'a> {
 pub(crate) enum SendFailure {
     /// Its source address is no longer ours; it was sent from another.
     Source,
+    /// It and its neighbours could not go as one, for the way to this endpoint takes no datagrams
+    /// of this size without fragments; they were sent one by one.
+    Segments,
     /// It was not sent.
     Dropped(Errno),
 }
 
-impl ReceivedBatch {
-    pub(crate) fn new() -> Self {
-        Self { slots: Slots::new(), lengths: [0; BATCH], endpoints: [None; BATCH] }
+/// The kernel's view of the datagrams of one call; made once and used again.
+#[derive(Default)]
+pub(crate) struct Sender {
+    datagrams: Vec<Pending>,
+    groups: Vec<Group>,
+    names: Vec<Name>,
+    controls: Vec<Control>,
+    parts: Vec<libc::iovec>,
+    headers: Vec<libc::mmsghdr>,
+}
+
+/// A datagram and its position among those that the caller gave.
+#[derive(Clone, Copy)]
+struct Pending {
+    position: usize,
+    base: *const u8,
+    length: usize,
+}
+
+/// Datagrams sent as one.
+#[derive(Clone, Copy)]
+struct Group {
+    endpoint: Endpoint,
+    first: usize,
+    count: usize,
+    /// Bytes of each but the last.
+    size: usize,
+    bytes: usize,
+    /// Whether another may follow.
+    open: bool,
+}
+
+impl Sender {
+    /// Sends datagrams of the socket's family in order, in as few system calls as it takes.
+    /// `segments` says whether the socket knows `UDP_SEGMENT` and is cleared when it turns out
+    /// not to work. `failed` is told the position of each datagram that went wrong; the others
+    /// are sent all the same.
+    pub(crate) fn send<'a>(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        segments: &AtomicBool,
+        datagrams: impl Iterator<Item = (usize, Datagram<'a>)>,
+        failed: &mut dyn FnMut(usize, SendFailure),
+    ) {
+        self.datagrams.clear();
+        self.groups.clear();
+        let has_segments = segments.load(Ordering::Relaxed);
+        for (position, datagram) in datagrams {
+            let (base, length) = (datagram.bytes.as_ptr(), datagram.bytes.len());
+            let segment = has_segments && datagram.segment;
+            self.push(Pending { position, base, length }, &datagram.endpoint, segment);
+        }
+        // SAFETY: the datagrams of this call only, lent until it returns, were pushed.
+        unsafe { self.send_groups(socket, segments, failed) };
+        // Nothing that points to what the caller has lent stays.
+        self.datagrams.clear();
     }
 
-    /// Waits for a datagram and takes those that are there behind it; returns how many.
-    pub(crate) fn receive(&mut self, socket: BorrowedFd<'_>) -> Result<usize, Errno> {
-        let mut names = [Name::EMPTY; BATCH];
-        let mut controls = [Control::EMPTY; BATCH];
-        let mut parts = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; BATCH];
-        for (part, slot) in parts.iter_mut().zip(self.slots.iter_mut()) {
-            *part = libc::iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: MAX_PACKET };
+    fn push(&mut self, datagram: Pending, endpoint: &Endpoint, segment: bool) {
+        let length = datagram.length;
+        if segment
+            && let Some(group) = self.groups.last_mut()
+            && group.open
+            && (1..=group.size).contains(&length)
+            && group.bytes + length <= MAX_BYTES
+            && group.endpoint == *endpoint
+        {
+            group.count += 1;
+            group.bytes += length;
+            group.open = length == group.size && group.count < MAX_SEGMENTS;
+        } else {
+            let (first, endpoint) = (self.datagrams.len(), *endpoint);
+            let open = segment && length > 0;
+            let group = Group { endpoint, first, count: 1, size: length, bytes: length, open };
+            self.groups.push(group);
         }
-        let mut headers = [empty_header(); BATCH];
-        for (i, header) in headers.iter_mut().enumerate() {
-            header.msg_hdr.msg_name = (&raw mut names[i]).cast();
-            header.msg_hdr.msg_namelen = Name::CAPACITY as u32;
-            header.msg_hdr.msg_iov = &raw mut parts[i];
-            header.msg_hdr.msg_iovlen = 1;
-            header.msg_hdr.msg_control = (&raw mut controls[i]).cast();
-            header.msg_hdr.msg_controllen = Control::CAPACITY;
-        }
-        // SAFETY: every header points to a name, a control buffer and a part of the lengths it
-        // says, and each part to its own slot of at least MAX_PACKET bytes; all outlive the call
-        // and nothing else refers to them.
-        let received = Errno::result(unsafe {
-            libc::recvmmsg(
-                socket.as_raw_fd(),
-                headers.as_mut_ptr(),
-                BATCH as u32,
-                libc::MSG_WAITFORONE,
-                std::ptr::null_mut(),
-            )
-        })? as usize;
-        for i in 0..received {
-            self.lengths[i] = (headers[i].msg_len as usize).min(MAX_PACKET);
-            self.endpoints[i] = names[i].read().map(|address| {
-                let source = controls[i].read(headers[i].msg_hdr.msg_controllen);
-                Endpoint { address, source }
+        self.datagrams.push(datagram);
+    }
+
+    /// Sends what was pushed.
+    ///
+    /// # Safety
+    /// Every datagram pushed is still lent: `length` bytes at `base` can be read.
+    unsafe fn send_groups(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        segments: &AtomicBool,
+        failed: &mut dyn FnMut(usize, SendFailure),
+    ) {
+        self.prepare();
+        let mut sent = 0;
+        // The group that is tried once more without its source address.
+        let mut without_source = None;
+        while sent < self.groups.len() {
+            let rest = &mut self.headers[sent..];
+            // SAFETY: `prepare` has just pointed every header to a name, a control message and
+            // parts in vectors that have not changed since, with their lengths, and the parts to
+            // datagrams that are lent, as our caller promises.
+            let result = Errno::result(unsafe {
+                libc::sendmmsg(
+                    socket.as_raw_fd(),
+                    rest.as_mut_ptr(),
+                    rest.len() as u32,
+                    libc::MSG_NOSIGNAL,
+                )
             });
-        }
-        Ok(received)
-    }
-
-    /// Datagram `index`.
-    pub(crate) fn bytes(&self, index: usize) -> &[u8] {
-        &self.slots.get(index)[..self.lengths[index]]
-    }
-
-    /// Datagram `index`, to be opened in place.
-    pub(crate) fn bytes_mut(&mut self, index: usize) -> &mut [u8] {
-        &mut self.slots.get_mut(index)[..self.lengths[index]]
-    }
-
-    /// Where datagram `index` came from.
-    pub(crate) fn endpoint(&self, index: usize) -> Option<Endpoint> {
-        self.endpoints[index]
-    }
-}
-
-/// Sends datagrams of the socket's family in order, as few system calls as it takes. `failed` is
-/// told the position of each that went wrong; the others are sent all the same.
-pub(crate) fn send<'a>(
-    socket: BorrowedFd<'_>,
-    datagrams: impl Iterator<Item = (usize, Datagram<'a>)>,
-    mut failed: impl FnMut(usize, SendFailure),
-) {
-    let mut datagrams = datagrams.peekable();
-    while datagrams.peek().is_some() {
-        let mut names = [Name::EMPTY; BATCH];
-        let mut controls = [Control::EMPTY; BATCH];
-        let mut parts = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; BATCH];
-        let mut headers = [empty_header(); BATCH];
-        let mut positions = [0; BATCH];
-        let mut count = 0;
-        for (position, datagram) in datagrams.by_ref().take(BATCH) {
-            let header = &mut headers[count].msg_hdr;
-            header.msg_namelen = names[count].write(&datagram.endpoint.address) as u32;
-            header.msg_name = (&raw mut names[count]).cast();
-            if let Some(source) = &datagram.endpoint.source {
-                header.msg_controllen = controls[count].write(source);
-                header.msg_control = (&raw mut controls[count]).cast();
-            }
-            // sendmsg only reads from it, whatever iovec's type says.
-            let base = datagram.bytes.as_ptr().cast_mut().cast();
-            parts[count] = libc::iovec { iov_base: base, iov_len: datagram.bytes.len() };
-            header.msg_iov = &raw mut parts[count];
-            header.msg_iovlen = 1;
-            positions[count] = position;
-            count += 1;
-        }
-        send_all(socket, &mut headers[..count], |i, failure| failed(positions[i], failure));
-    }
-}
-
-/// The headers must point to live names, control messages and parts.
-fn send_all(
-    socket: BorrowedFd<'_>,
-    headers: &mut [libc::mmsghdr],
-    mut failed: impl FnMut(usize, SendFailure),
-) {
-    let mut sent = 0;
-    while sent < headers.len() {
-        let rest = &mut headers[sent..];
-        // SAFETY: `send` has just pointed every header to a name, a control message and a part
-        // on its stack, with their lengths, and the parts to the caller's borrowed datagrams.
-        let result = Errno::result(unsafe {
-            libc::sendmmsg(
-                socket.as_raw_fd(),
-                rest.as_mut_ptr(),
-                rest.len() as u32,
-                libc::MSG_NOSIGNAL,
-            )
-        });
-        match result {
-            Ok(count) => sent += count as usize,
-            Err(Errno::EINTR) => {}
-            Err(errno) if rest[0].msg_hdr.msg_controllen > 0 && may_be_source(errno) => {
-                rest[0].msg_hdr.msg_controllen = 0;
-                rest[0].msg_hdr.msg_control = std::ptr::null_mut();
-                failed(sent, SendFailure::Source);
-            }
-            Err(errno) => {
-                failed(sent, SendFailure::Dropped(errno));
-                sent += 1;
+            let group = self.groups[sent];
+            match result {
+                Ok(count) => {
+                    if without_source.take().is_some() {
+                        failed(self.datagrams[group.first].position, SendFailure::Source);
+                    }
+                    sent += count as usize;
+                }
+                Err(Errno::EINTR) => {}
+                Err(errno)
+                    if group.endpoint.source.is_some()
+                        && may_be_source(errno)
+                        && without_source.is_none() =>
+                {
+                    without_source = Some(sent);
+                    self.leave_source_out(sent);
+                }
+                Err(errno) => {
+                    without_source = None;
+                    // SAFETY: the group's datagrams are among those lent to us.
+                    unsafe { self.group_failed(&group, errno, socket, segments, failed) };
+                    sent += 1;
+                }
             }
         }
+    }
+
+    /// Fills what the kernel reads.
+    fn prepare(&mut self) {
+        let Self { datagrams, groups, names, controls, parts, headers } = self;
+        names.clear();
+        names.resize(groups.len(), Name::EMPTY);
+        controls.clear();
+        controls.resize(groups.len(), Control::EMPTY);
+        parts.clear();
+        parts.reserve(datagrams.len());
+        headers.clear();
+        for (i, group) in groups.iter().enumerate() {
+            let first = parts.len();
+            for datagram in &datagrams[group.first..][..group.count] {
+                // Datagrams that touch each other are one part.
+                if let Some(part) = parts[first..].last_mut()
+                    && part.iov_base.cast_const().cast::<u8>().wrapping_add(part.iov_len)
+                        == datagram.base
+                {
+                    part.iov_len += datagram.length;
+                    continue;
+                }
+                // sendmsg only reads from it, whatever iovec's type says.
+                let base = datagram.base.cast_mut().cast();
+                parts.push(libc::iovec { iov_base: base, iov_len: datagram.length });
+            }
+            let mut header = empty_header();
+            header.msg_hdr.msg_namelen = names[i].write(&group.endpoint.address) as u32;
+            header.msg_hdr.msg_name = (&raw mut names[i]).cast();
+            header.msg_hdr.msg_iov = parts[first..].as_mut_ptr();
+            header.msg_hdr.msg_iovlen = parts.len() - first;
+            let mut length = 0;
+            if let Some(source) = &group.endpoint.source {
+                length = controls[i].write(source);
+            }
+            if group.count > 1 {
+                length = controls[i].write_segment_size(length, group.size as u16);
+            }
+            header.msg_hdr.msg_control = (&raw mut controls[i]).cast();
+            header.msg_hdr.msg_controllen = length;
+            headers.push(header);
+        }
+    }
+
+    fn leave_source_out(&mut self, index: usize) {
+        let group = &self.groups[index];
+        let header = &mut self.headers[index].msg_hdr;
+        header.msg_controllen = if group.count > 1 {
+            self.controls[index].write_segment_size(0, group.size as u16)
+        } else {
+            0
+        };
+    }
+
+    /// Sends the datagrams of a group one by one if that can help.
+    ///
+    /// # Safety
+    /// As for [`Sender::send_groups`].
+    unsafe fn group_failed(
+        &self,
+        group: &Group,
+        errno: Errno,
+        socket: BorrowedFd<'_>,
+        segments: &AtomicBool,
+        failed: &mut dyn FnMut(usize, SendFailure),
+    ) {
+        let datagrams = &self.datagrams[group.first..][..group.count];
+        // EIO: the device cannot finish the checksums of segments.
+        let is_unknown = matches!(errno, Errno::EIO | Errno::ENOPROTOOPT | Errno::EOPNOTSUPP);
+        let is_size = matches!(errno, Errno::EINVAL | Errno::EMSGSIZE);
+        if group.count == 1 || !(is_unknown || is_size) {
+            for datagram in datagrams {
+                failed(datagram.position, SendFailure::Dropped(errno));
+            }
+            return;
+        }
+        if is_size {
+            failed(datagrams[0].position, SendFailure::Segments);
+        } else if segments.swap(false, Ordering::Relaxed) {
+            let reason = errno.desc();
+            log::warn!("the network takes no segmented datagrams ({reason}): UDP_SEGMENT is off");
+        }
+        let mut singly = Self::default();
+        for datagram in datagrams {
+            singly.push(*datagram, &group.endpoint, false);
+        }
+        // SAFETY: all were pushed to us, and are lent as our caller promises.
+        unsafe { singly.send_groups(socket, segments, failed) };
     }
 }
 
@@ -168,76 +265,10 @@ fn may_be_source(errno: Errno) -> bool {
     matches!(errno, EINVAL | EADDRNOTAVAIL | ENETUNREACH | EHOSTUNREACH | ENODEV | ENXIO)
 }
 
-fn empty_header() -> libc::mmsghdr {
+pub(crate) fn empty_header() -> libc::mmsghdr {
     // SAFETY: `mmsghdr` is a plain C structure of integers and pointers; all zeros is valid.
     unsafe { std::mem::zeroed() }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
-    use std::os::fd::AsFd;
-
-    use nix::sys::socket::{setsockopt, sockopt};
-
-    use super::*;
-    use crate::endpoint::Source;
-
-    fn pair() -> (UdpSocket, UdpSocket, SocketAddr) {
-        let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
-        setsockopt(&receiver, sockopt::Ipv4PacketInfo, &true).unwrap();
-        let sender = UdpSocket::bind("0.0.0.0:0").unwrap();
-        let address = receiver.local_addr().unwrap();
-        (sender, receiver, address)
-    }
-
-    fn receive(receiver: &UdpSocket, count: usize) -> Vec<(Vec<u8>, Endpoint)> {
-        let mut batch = ReceivedBatch::new();
-        let mut all = Vec::new();
-        while all.len() < count {
-            let received = batch.receive(receiver.as_fd()).unwrap();
-            all.extend(
-                (0..received).map(|i| (batch.bytes(i).to_vec(), batch.endpoint(i).unwrap())),
-            );
-        }
-        all
-    }
-
-    #[test]
-    fn more_than_a_batch_arrives_in_order_with_its_addresses() {
-        let (sender, receiver, address) = pair();
-        let source = Source { address: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9)), interface: 0 };
-        let endpoint = Endpoint { address, source: Some(source) };
-        let payloads: Vec<_> = (0..150u8).map(|i| vec![i; usize::from(i)]).collect();
-        let datagrams = payloads.iter().map(|bytes| Datagram { bytes, endpoint });
-        send(sender.as_fd(), datagrams.enumerate(), |i, failure| panic!("{i}: {failure:?}"));
-        let received = receive(&receiver, payloads.len());
-        for ((bytes, from), expected) in received.iter().zip(&payloads) {
-            assert_eq!(bytes, expected);
-            assert_eq!(from.address.ip(), source.address);
-            assert_eq!(from.source.unwrap().address, address.ip());
-        }
-    }
-
-    #[test]
-    fn a_lost_source_address_and_a_refused_datagram_do_not_stop_the_batch() {
-        let (sender, receiver, address) = pair();
-        let lost = Source { address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 77)), interface: 0 };
-        let good = Endpoint::from(address);
-        let long = vec![0; 65535];
-        let datagrams = [
-            Datagram { bytes: b"one", endpoint: good },
-            Datagram { bytes: b"two", endpoint: Endpoint { source: Some(lost), ..good } },
-            Datagram { bytes: &long, endpoint: good },
-            Datagram { bytes: b"four", endpoint: good },
-        ];
-        let mut failures = Vec::new();
-        send(sender.as_fd(), datagrams.into_iter().enumerate(), |i, f| failures.push((i, f)));
-        assert_eq!(
-            failures,
-            [(1, SendFailure::Source), (2, SendFailure::Dropped(Errno::EMSGSIZE))]
-        );
-        let received: Vec<_> = receive(&receiver, 3).into_iter().map(|(bytes, _)| bytes).collect();
-        assert_eq!(received, [&b"one"[..], b"two", b"four"]);
-    }
-}
+mod tests;

@@ -14,12 +14,13 @@ use wg_noise::{
 
 use crate::allowed_ips::AllowedIps;
 use crate::configuration::Configuration;
-use crate::datagrams::{Datagram, SendFailure};
+use crate::datagrams::{Datagram, SendFailure, Sender};
 use crate::endpoint::Endpoint;
 use crate::handshakes::Handshakes;
 use crate::index_table::Indices;
 use crate::link::LinkWatch;
 use crate::log_limit::LogLimit;
+use crate::offloads::Offloads;
 use crate::peer::Peer;
 use crate::sockets::Sockets;
 use crate::timers::Timers;
@@ -30,9 +31,13 @@ use crate::{clock, tun};
 ///
 /// Locks, outermost first: `link`, `configuration`, then those inside `handshakes` and `timers`.
 /// The data path takes only the last two, for a handshake message and for a deadline that comes
-/// nearer; nothing is computed or written while they are held.
+/// nearer, and, in wg-noise, a keypair's replay window for each batch that was opened, a peer's
+/// staged packets while it has no session, and the cookie secret for a handshake message. None of
+/// these is held while another is taken or a system call waits, and nobody holds one for longer
+/// than a batch takes.
 pub(crate) struct Engine {
     pub(crate) tun: Tun,
+    pub(crate) offloads: Offloads,
     pub(crate) mtu: AtomicUsize,
     /// `None` without a private key.
     pub(crate) identity: ArcSwapOption<Identity>,
@@ -75,9 +80,10 @@ pub(crate) struct Limits {
 }
 
 impl Engine {
-    pub(crate) fn new(tun: Tun, link: LinkWatch) -> Result<Self, Errno> {
+    pub(crate) fn new(tun: Tun, offloads: Offloads, link: LinkWatch) -> Result<Self, Errno> {
         Ok(Self {
             tun,
+            offloads,
             mtu: AtomicUsize::new(0),
             identity: ArcSwapOption::empty(),
             allowed_ips: ArcSwap::from_pointee(AllowedIps::default()),
@@ -144,18 +150,27 @@ impl Engine {
 
     /// Sends the staged packets, or initiates a handshake for them; `false` when there are none.
     fn send_staged(&self, peer: &Arc<Peer>, now: Instant) -> bool {
-        if !peer.noise.has_staged() {
-            return false;
+        let mut any = false;
+        // Others may stage packets until they notice the session.
+        while peer.noise.has_staged() {
+            any = true;
+            // Without a session they stay where the thread that makes one finds them.
+            if peer.noise.reserve(0, now).is_none() {
+                self.handshakes.initiate(peer);
+                break;
+            }
+            self.seal_staged(peer, now);
         }
+        any
+    }
+
+    fn seal_staged(&self, peer: &Arc<Peer>, now: Instant) {
         let packets = peer.noise.take_staged();
         if packets.is_empty() {
-            return false;
+            return;
         }
-        let Some(reservation) = peer.noise.reserve(packets.len() as u64, now) else {
-            packets.iter().for_each(|packet| peer.noise.stage(packet));
-            self.handshakes.initiate(peer);
-            return true;
-        };
+        // Only a reset has taken the session away since, which drops staged packets too.
+        let Some(reservation) = peer.noise.reserve(packets.len() as u64, now) else { return };
         let mtu = self.mtu.load(Ordering::Relaxed);
         let messages: Vec<_> = (reservation.first..)
             .zip(&packets)
@@ -170,7 +185,6 @@ impl Engine {
         if peer.noise.sent(&reservation.keypair, true, now).initiation {
             self.handshakes.initiate(peer);
         }
-        true
     }
 
     /// Sends an empty transport message, or initiates a handshake, which ends with one.
@@ -182,8 +196,12 @@ impl Engine {
         let mut message = [0; TRANSPORT_OVERHEAD];
         reservation.keypair.seal(reservation.first, &mut message);
         self.send(peer, std::iter::once(&message[..]));
-        if peer.noise.sent(&reservation.keypair, false, now).initiation {
+        let wanted = peer.noise.sent(&reservation.keypair, false, now);
+        if wanted.initiation {
             self.handshakes.initiate(peer);
+        }
+        if wanted.staged {
+            self.send_staged(peer, now);
         }
     }
 
@@ -198,8 +216,9 @@ impl Engine {
             return;
         };
         let mut bytes: usize = messages.clone().map(<[u8]>::len).sum();
-        let datagrams = messages.map(|bytes| Datagram { bytes, endpoint });
-        sockets.send(&datagrams, |i, failure| {
+        let segment = peer.may_segment();
+        let datagrams = messages.map(|bytes| Datagram { bytes, endpoint, segment });
+        sockets.send(&mut Sender::default(), &datagrams, |i, failure| {
             if let SendFailure::Dropped(_) = failure {
                 bytes -= datagrams.clone().nth(i).map_or(0, |datagram| datagram.bytes.len());
             }
@@ -212,6 +231,7 @@ impl Engine {
     pub(crate) fn send_failed(&self, peer: &Peer, endpoint: &Endpoint, failure: SendFailure) {
         match failure {
             SendFailure::Source => peer.clear_source(),
+            SendFailure::Segments => peer.stop_segmenting(),
             SendFailure::Dropped(errno) => {
                 if self.limits.udp.allow(clock::now()) {
                     let address = endpoint.address;
@@ -254,17 +274,17 @@ impl Engine {
                 return;
             }
         }
-        let peers: Vec<_> = configuration
-            .peers
-            .values()
-            .map(|configured| configured.peer.clone())
-            .filter(|peer| peer.noise.persistent_keepalive() > 0 || peer.noise.has_staged())
-            .collect();
+        let peers = configuration.waiting_peers();
         drop(configuration);
+        self.resume(&peers);
+    }
+
+    /// Starts what [`Configuration::waiting_peers`] wait for, now that there are sockets.
+    pub(crate) fn resume(&self, peers: &[Arc<Peer>]) {
         let now = clock::now();
         for peer in peers {
             let keepalive = peer.noise.persistent_keepalive() > 0;
-            self.fulfil(&peer, Wanted { staged: true, keepalive, initiation: false }, now);
+            self.fulfil(peer, Wanted { staged: true, keepalive, initiation: false }, now);
         }
     }
 }

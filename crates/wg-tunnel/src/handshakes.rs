@@ -8,12 +8,12 @@ use std::time::Duration;
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
 use wg_noise::{
-    INITIATION_LEN, IncomingInitiation, Instant, MacState, Message, RateLimiter, Tai64n,
+    INITIATION_LEN, IncomingInitiation, Instant, MacState, Message, RateLimiter, Tai64n, wipe_stack,
 };
 
 use crate::clock;
 use crate::configuration::Configuration;
-use crate::datagrams::Datagram;
+use crate::datagrams::{Datagram, Sender};
 use crate::endpoint::Endpoint;
 use crate::engine::{Engine, Identity};
 use crate::peer::Peer;
@@ -115,6 +115,7 @@ impl Handshakes {
                     worker.receive(&configuration, identity, &message, waiting);
                 }
             }
+            wipe_stack();
         }
     }
 
@@ -225,8 +226,8 @@ impl Worker<'_> {
             MacState::Mac1 => {
                 let reply = identity.cookies.reply(message, from.address, now, &mut self.rng);
                 if let Some(sockets) = self.engine.sockets.load().as_deref() {
-                    let datagram = Datagram { bytes: &reply, endpoint: *from };
-                    sockets.send(&std::iter::once(datagram), |_, _| {});
+                    let datagram = Datagram { bytes: &reply, endpoint: *from, segment: false };
+                    sockets.send(&mut Sender::default(), &std::iter::once(datagram), |_, _| {});
                 }
                 false
             }

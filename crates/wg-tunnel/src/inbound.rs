@@ -6,10 +6,11 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use wg_noise::{Instant, MacState, Message, TRANSPORT_HEADER_LEN};
 
-use crate::datagrams::ReceivedBatch;
 use crate::engine::{ERROR_PAUSE, Engine};
 use crate::handshakes::Incoming;
+use crate::join::Joiner;
 use crate::peer::Peer;
+use crate::received::ReceivedBatch;
 use crate::sockets::Sockets;
 use crate::{clock, inner};
 
@@ -19,6 +20,7 @@ struct Opened {
     counters: Vec<u64>,
     fresh: Vec<bool>,
     packets: Vec<Packet>,
+    joiner: Joiner,
 }
 
 /// A plaintext in a received datagram.
@@ -76,6 +78,13 @@ fn forward(engine: &Arc<Engine>, batch: &mut ReceivedBatch, count: usize, opened
             None => start += 1,
         }
     }
+    let virtio = engine.tun.has_virtio();
+    opened.joiner.write(batch.memory_mut(), virtio, |parts, segments| {
+        let long = segments.map(|segments| segments.kind);
+        if let Err(errno) = engine.tun.write(parts, long) {
+            engine.tun_write_failed(errno);
+        }
+    });
 }
 
 /// Opens the messages of one session and hands their packets to the host.
@@ -89,7 +98,7 @@ fn open(
 ) {
     let Some(peer) = engine.indices.find(receiver) else { return };
     let Some(keypair) = peer.noise.keypair(receiver, now) else { return };
-    let Opened { counters, fresh, packets } = opened;
+    let Opened { counters, fresh, packets, joiner } = opened;
     counters.clear();
     packets.clear();
     for datagram in range {
@@ -123,35 +132,40 @@ fn open(
     let data = packets.iter().any(|packet| packet.length > 0);
     let wanted = peer.noise.received(&keypair, data, now, clock::unix());
     engine.fulfil(&peer, wanted, now);
-    deliver(engine, batch, &peer, packets, now);
+    deliver(engine, batch, &peer, packets, joiner, now);
 }
 
-/// Writes those packets to TUN whose source belongs to the peer.
+/// Leaves those packets to be written to TUN whose source belongs to the peer.
 fn deliver(
     engine: &Engine,
     batch: &ReceivedBatch,
     peer: &Arc<Peer>,
     packets: &[Packet],
+    joiner: &mut Joiner,
     now: Instant,
 ) {
     let allowed_ips = engine.allowed_ips.load();
-    let allowed = packets.iter().filter(|packet| packet.length > 0).filter_map(|packet| {
-        let plaintext = &batch.bytes(packet.datagram)[TRANSPORT_HEADER_LEN..][..packet.length];
+    let joinable = engine.tun.joinable();
+    let mut allowed = None;
+    for packet in packets.iter().filter(|packet| packet.length > 0) {
+        let start = batch.start(packet.datagram) + TRANSPORT_HEADER_LEN;
+        let plaintext = &batch.memory()[start..][..packet.length];
         let Some((source, length)) = inner::source_and_length(plaintext) else {
             if engine.limits.inbound.allow(now) {
                 log::debug!("{peer}: a packet without a whole IP header, or shorter than it says");
             }
-            return None;
+            continue;
         };
-        if allowed_ips.find(source).is_some_and(|owner| Arc::ptr_eq(&owner.peer, peer)) {
-            return Some(&plaintext[..length]);
-        }
-        if engine.limits.inbound.allow(now) {
+        // Packets of one flow come together: one look is enough for them.
+        let is_peers =
+            || allowed_ips.find(source).is_some_and(|owner| Arc::ptr_eq(&owner.peer, peer));
+        if allowed == Some(source) || is_peers() {
+            allowed = Some(source);
+            joiner.add(batch.memory(), start, length, joinable);
+        } else if engine.limits.inbound.allow(now) {
             log::debug!("{peer}: a packet from {source}, which is not among its allowed IPs");
         }
-        None
-    });
-    engine.tun.write(allowed, |errno| engine.tun_write_failed(errno));
+    }
 }
 
 /// Hands a handshake message to its thread, if it proves to be worth the while: mac1 is checked

@@ -7,6 +7,7 @@ use arc_swap::ArcSwapOption;
 use wg_noise::{IndexTable, LocalIndex};
 
 use crate::peer::Peer;
+use crate::permutation::Permutation;
 
 /// Bits of an index that name its slot.
 const SLOT_BITS: u32 = 22;
@@ -18,12 +19,15 @@ const MAX_USED: usize = SLOTS / 4 * 3;
 /// Slots among which one is chosen, for each one in use: memory grows with use.
 const SPREAD: usize = 4;
 
-/// A lock-free table: the low bits of an index name its slot, the others are random.
+/// A lock-free table. The low bits of a number name its slot, of which few are used while there
+/// are few peers; the others are random. The index that others see is the number in disguise, so
+/// that it shows nothing of that.
 ///
 /// Chunks of slots are made on first use and stay.
 pub(crate) struct Indices {
     chunks: Box<[OnceLock<Box<[Slot]>>]>,
     used: AtomicUsize,
+    disguise: Permutation,
 }
 
 type Slot = ArcSwapOption<Entry>;
@@ -37,7 +41,7 @@ struct Entry {
 impl Indices {
     pub(crate) fn new() -> Arc<Self> {
         let chunks = std::iter::repeat_with(OnceLock::new).take(SLOTS / CHUNK).collect();
-        Arc::new(Self { chunks, used: AtomicUsize::new(0) })
+        Arc::new(Self { chunks, used: AtomicUsize::new(0), disguise: Permutation::new() })
     }
 
     /// A new random index that leads to `peer`; `None` when the table is full.
@@ -50,7 +54,8 @@ impl Indices {
         let slots = (used * SPREAD).next_power_of_two().clamp(CHUNK, SLOTS) as u32;
         loop {
             let random = getrandom::u32().expect("the system has randomness");
-            let index = (random & !(SLOTS as u32 - 1)) | (random & (slots - 1));
+            let number = (random & !(SLOTS as u32 - 1)) | (random & (slots - 1));
+            let index = self.disguise.apply(number);
             let entry = Arc::new(Entry { index, peer: Arc::downgrade(peer) });
             let slot = self.slot_or_new(index);
             let before = slot.compare_and_swap(&None::<Arc<Entry>>, Some(entry));
@@ -62,7 +67,7 @@ impl Indices {
 
     /// The peer that gave out `index`.
     pub(crate) fn find(&self, index: u32) -> Option<Arc<Peer>> {
-        let (chunk, slot) = place(index);
+        let (chunk, slot) = self.place(index);
         let slot = &self.chunks[chunk].get()?[slot];
         let entry = slot.load();
         let entry = entry.as_ref()?;
@@ -70,10 +75,16 @@ impl Indices {
     }
 
     fn slot_or_new(&self, index: u32) -> &Slot {
-        let (chunk, slot) = place(index);
+        let (chunk, slot) = self.place(index);
         let chunk = self.chunks[chunk]
             .get_or_init(|| std::iter::repeat_with(ArcSwapOption::empty).take(CHUNK).collect());
         &chunk[slot]
+    }
+
+    /// The chunk of an index, and the slot in it.
+    fn place(&self, index: u32) -> (usize, usize) {
+        let slot = self.disguise.invert(index) as usize % SLOTS;
+        (slot / CHUNK, slot % CHUNK)
     }
 }
 
@@ -82,12 +93,6 @@ impl IndexTable for Indices {
         self.slot_or_new(index).store(None);
         self.used.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-/// The chunk of an index, and the slot in it.
-fn place(index: u32) -> (usize, usize) {
-    let slot = index as usize % SLOTS;
-    (slot / CHUNK, slot % CHUNK)
 }
 
 #[cfg(test)]
@@ -129,10 +134,20 @@ mod tests {
         let indices = Indices::new();
         let peer = peer(1);
         let all: Vec<_> = (0..10_000).map(|_| indices.allocate(&peer).unwrap()).collect();
-        let slots: HashSet<_> = all.iter().map(|i| place(i.value())).collect();
+        let slots: HashSet<_> = all.iter().map(|i| indices.place(i.value())).collect();
         assert_eq!(slots.len(), all.len());
         drop(all);
         assert_eq!(indices.used.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn every_bit_of_an_index_differs() {
+        let indices = Indices::new();
+        let peer = peer(1);
+        let all: Vec<_> = (0..100).map(|_| indices.allocate(&peer).unwrap()).collect();
+        let values = || all.iter().map(|index| index.value());
+        assert_eq!(values().fold(0, |bits, value| bits | value), u32::MAX);
+        assert_eq!(values().fold(u32::MAX, |bits, value| bits & value), 0);
     }
 
     #[test]

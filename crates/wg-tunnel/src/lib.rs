@@ -5,8 +5,10 @@
 
 mod allowed_ips;
 mod apply;
+mod checksum;
 mod clock;
 mod configuration;
+mod cut;
 mod datagrams;
 mod endpoint;
 mod engine;
@@ -14,11 +16,16 @@ mod handshakes;
 mod inbound;
 mod index_table;
 mod inner;
+mod join;
 mod link;
 mod log_limit;
+mod offloads;
 mod outbound;
 mod peer;
+mod permutation;
 mod pktinfo;
+mod received;
+mod routes;
 mod slots;
 mod sockets;
 mod status;
@@ -26,8 +33,10 @@ mod timers;
 mod tun;
 mod tunnel;
 mod update;
+mod virtio;
 
 pub use allowed_ips::AllowedIp;
+pub use offloads::{Offloads, UnknownOffload};
 pub use status::{PeerStatus, Status};
 pub use tun::{Tun, TunError};
 pub use tunnel::Tunnel;

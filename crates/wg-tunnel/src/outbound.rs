@@ -1,4 +1,8 @@
 //! From TUN to UDP: the thread that seals the host's packets.
+//!
+//! A packet is sealed where it was read. A long one, which stands for many, is cut into the
+//! output, header by header, each piece sealed as soon as it is there: that is the only copy.
+//! What was sealed goes out in runs of one size, each run by one part of one system call.
 
 use std::ops::Range;
 use std::os::fd::AsFd;
@@ -7,35 +11,63 @@ use std::sync::atomic::Ordering;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use wg_noise::{Instant, Keypair, TRANSPORT_OVERHEAD, Wanted, padded_len};
+use wg_noise::{Instant, Keypair, TRANSPORT_HEADER_LEN, TRANSPORT_OVERHEAD, Wanted, padded_len};
 
 use crate::allowed_ips::AllowedIps;
-use crate::datagrams::{Datagram, SendFailure};
+use crate::cut::{self, Cut};
+use crate::datagrams::{Datagram, SendFailure, Sender};
 use crate::endpoint::Endpoint;
 use crate::engine::{ERROR_PAUSE, Engine, Owner};
 use crate::peer::Peer;
-use crate::slots::{BATCH, HEADROOM, Slots};
+use crate::virtio::VirtioHeader;
 use crate::{clock, inner, tun};
+
+/// Packets read at once.
+const BATCH: usize = 64;
+/// The longest packet of a TUN device.
+const MAX_PACKET: usize = 65535;
+/// The longest UDP datagram over IPv4.
+const MAX_DATAGRAM: usize = 65507;
+/// Bytes before a packet: for the transport header, and, before that is written, for the virtio
+/// header.
+const HEADROOM: usize = TRANSPORT_HEADER_LEN;
+const _: () = assert!(HEADROOM >= VirtioHeader::LEN);
+/// Bytes of a packet read, with all that is written around it, and so that the next begins at a
+/// cache line.
+const fn space(packet: usize) -> usize {
+    (packet + TRANSPORT_OVERHEAD + 16).next_multiple_of(64)
+}
+/// Bytes for packets: two of the longest, or many short ones and one of the longest.
+const INPUT: usize = 2 * space(MAX_PACKET);
+/// Bytes for the pieces of long packets. Two of the longest fit when they are cut for a usual
+/// MTU; otherwise what there is goes out first.
+const OUTPUT: usize = 160 * 1024;
+const _: () = assert!(OUTPUT > space(MAX_PACKET));
 
 /// Packets read at once and what becomes of them; made once and used again.
 struct Batch {
-    slots: Slots,
-    lengths: [usize; BATCH],
+    /// Packets as they were read, then the pieces of long ones.
+    memory: Vec<u8>,
+    packets: Vec<Packet>,
     messages: Vec<Message>,
     runs: Vec<Run>,
+    /// Bytes of the output in use.
+    output: usize,
+    sender: Sender,
 }
 
-impl Batch {
-    /// The packet in a slot, as it was read.
-    fn packet(&self, slot: usize) -> &[u8] {
-        &self.slots.get(slot)[HEADROOM..][..self.lengths[slot]]
-    }
+/// A packet in memory, behind room for its header.
+#[derive(Clone, Copy)]
+struct Packet {
+    start: usize,
+    length: usize,
+    virtio: VirtioHeader,
 }
 
-/// A sealed message at the start of its slot.
+/// A sealed message in memory.
 #[derive(Clone, Copy)]
 struct Message {
-    slot: usize,
+    start: usize,
     length: usize,
     run: usize,
 }
@@ -45,19 +77,59 @@ struct Run {
     peer: Arc<Peer>,
     keypair: Arc<Keypair>,
     endpoint: Endpoint,
+    segment: bool,
     bytes: usize,
+}
+
+impl Batch {
+    fn new() -> Self {
+        Self {
+            memory: vec![0; INPUT + OUTPUT],
+            packets: Vec::with_capacity(BATCH),
+            messages: Vec::with_capacity(4 * BATCH),
+            runs: Vec::with_capacity(BATCH),
+            output: 0,
+            sender: Sender::default(),
+        }
+    }
+
+    fn packet(&self, index: usize) -> &[u8] {
+        let Packet { start, length, .. } = self.packets[index];
+        &self.memory[start..][..length]
+    }
+
+    /// Reads the packets that wait, as many as there is room for; 0 when none waits.
+    fn read(&mut self, engine: &Engine) -> Result<usize, Errno> {
+        self.packets.clear();
+        let header_len = if engine.tun.has_virtio() { VirtioHeader::LEN } else { 0 };
+        let mut start = HEADROOM;
+        while self.packets.len() < BATCH && start - HEADROOM + space(MAX_PACKET) <= INPUT {
+            let room = &mut self.memory[start - header_len..start + MAX_PACKET];
+            match engine.tun.read(room) {
+                Ok(length) => {
+                    let virtio = match room.first_chunk() {
+                        Some(header) if header_len > 0 => VirtioHeader::read(header),
+                        _ => VirtioHeader::default(),
+                    };
+                    let length = length.saturating_sub(header_len);
+                    self.packets.push(Packet { start, length, virtio });
+                    start += space(length);
+                }
+                Err(Errno::EAGAIN) => break,
+                // What was read goes out first; the error comes back.
+                Err(_) if !self.packets.is_empty() => break,
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(self.packets.len())
+    }
 }
 
 /// Forwards packets until the tunnel stops or the device is gone.
 pub(crate) fn run(engine: &Arc<Engine>) {
-    let mut batch = Batch {
-        slots: Slots::new(),
-        lengths: [0; BATCH],
-        messages: Vec::with_capacity(BATCH),
-        runs: Vec::with_capacity(BATCH),
-    };
+    let mut batch = Batch::new();
     while !engine.is_stopping() {
-        match engine.tun.read(&mut batch.slots, &mut batch.lengths) {
+        match batch.read(engine) {
             Ok(0) => {
                 if !wait(engine) {
                     return;
@@ -110,10 +182,13 @@ fn forward(engine: &Arc<Engine>, batch: &mut Batch, count: usize) {
             start += 1;
             continue;
         };
-        let is_same = |slot: &usize| {
-            owner(&allowed_ips, batch.packet(*slot)).is_some_and(|other| Arc::ptr_eq(other, peer))
+        let destination = inner::destination(batch.packet(start));
+        let is_same = |index: &usize| {
+            inner::destination(batch.packet(*index)) == destination
+                || owner(&allowed_ips, batch.packet(*index))
+                    .is_some_and(|other| Arc::ptr_eq(other, peer))
         };
-        let end = (start + 1..count).find(|slot| !is_same(slot)).unwrap_or(count);
+        let end = (start + 1..count).find(|index| !is_same(index)).unwrap_or(count);
         seal(engine, batch, peer, start..end, now);
         start = end;
     }
@@ -123,7 +198,6 @@ fn forward(engine: &Arc<Engine>, batch: &mut Batch, count: usize) {
         let wanted = run.peer.noise.sent(&run.keypair, true, now);
         engine.fulfil(&run.peer, wanted, now);
     }
-    batch.messages.clear();
 }
 
 /// The peer that has a packet's destination among its allowed IPs.
@@ -161,49 +235,150 @@ fn seal(
     now: Instant,
 ) {
     let Some(endpoint) = peer.endpoint() else { return };
-    let Some(reservation) = peer.noise.reserve(range.len() as u64, now) else {
-        for slot in range {
-            peer.noise.stage(batch.packet(slot));
+    let mut pieces = 0;
+    for packet in range.clone() {
+        match pieces_of(batch, packet) {
+            Ok(count) => pieces += count,
+            Err(cut::Malformed) => {
+                if engine.limits.outbound.allow(now) {
+                    log::debug!("the host sent a packet that does not fit its virtio header");
+                }
+                batch.packets[packet].length = 0;
+            }
         }
+    }
+    if pieces == 0 {
+        return;
+    }
+    let Some(reservation) = peer.noise.reserve(pieces as u64, now) else {
+        range.for_each(|packet| stage(batch, peer, packet));
         // A session that came up meanwhile takes them at once; otherwise this initiates one.
         engine.fulfil(peer, Wanted { staged: true, ..Wanted::default() }, now);
         return;
     };
     let mtu = engine.mtu.load(Ordering::Relaxed);
-    let run = batch.runs.len();
-    let mut bytes = 0;
-    for (counter, slot) in (reservation.first..).zip(range) {
-        let packet_len = batch.lengths[slot];
-        let length = padded_len(packet_len, mtu) + TRANSPORT_OVERHEAD;
-        let message = &mut batch.slots.get_mut(slot)[..length];
-        message[HEADROOM + packet_len..].fill(0);
-        reservation.keypair.seal(counter, message);
-        batch.messages.push(Message { slot, length, run });
-        bytes += length;
+    let (run, segment) = (batch.runs.len(), peer.may_segment());
+    let keypair = reservation.keypair;
+    batch.runs.push(Run { peer: peer.clone(), keypair, endpoint, segment, bytes: 0 });
+    let mut counter = reservation.first;
+    for index in range {
+        let packet = batch.packets[index];
+        if packet.length == 0 {
+            continue;
+        }
+        if packet.virtio.segments.is_none() {
+            seal_in_place(batch, &packet, run, counter, mtu);
+            counter += 1;
+        } else {
+            counter += seal_pieces(engine, batch, &packet, run, counter, mtu);
+        }
     }
-    batch.runs.push(Run { peer: peer.clone(), keypair: reservation.keypair, endpoint, bytes });
 }
 
-fn send(engine: &Engine, batch: &mut Batch) {
-    let sockets = engine.sockets.load();
-    let Some(sockets) = sockets.as_deref() else {
-        batch.runs.iter_mut().for_each(|run| run.bytes = 0);
-        return;
-    };
-    let Batch { slots, messages, runs, .. } = batch;
-    let mut lost = [0; BATCH];
-    let datagrams = messages.iter().map(|message| Datagram {
-        bytes: &slots.get(message.slot)[..message.length],
-        endpoint: runs[message.run].endpoint,
-    });
-    sockets.send(&datagrams, |i, failure| {
-        let run = &runs[messages[i].run];
-        if let SendFailure::Dropped(_) = failure {
-            lost[messages[i].run] += messages[i].length;
-        }
-        engine.send_failed(&run.peer, &run.endpoint, failure);
-    });
-    for (run, lost) in runs.iter_mut().zip(lost) {
-        run.bytes -= lost;
+/// How many packets a packet stands for. Finishes the checksum of one that stands for itself.
+fn pieces_of(batch: &mut Batch, index: usize) -> Result<usize, cut::Malformed> {
+    let Packet { start, length, virtio } = batch.packets[index];
+    let packet = &mut batch.memory[start..][..length];
+    if virtio.segments.is_some() {
+        return Ok(Cut::new(&virtio, packet)?.count());
     }
+    cut::finish_checksum(&virtio, packet).map(|()| 1)
+}
+
+fn seal_in_place(batch: &mut Batch, packet: &Packet, run: usize, counter: u64, mtu: usize) {
+    let start = packet.start - HEADROOM;
+    let length = message_len(packet.length, mtu);
+    let message = &mut batch.memory[start..][..length];
+    message[HEADROOM + packet.length..].fill(0);
+    batch.runs[run].keypair.seal(counter, message);
+    batch.runs[run].bytes += length;
+    batch.messages.push(Message { start, length, run });
+}
+
+/// Bytes of the message for a packet. No padding makes it longer than a datagram, whatever MTU
+/// the packet was made for: a change of it is known here a little later.
+fn message_len(packet: usize, mtu: usize) -> usize {
+    (padded_len(packet, mtu) + TRANSPORT_OVERHEAD)
+        .min(MAX_DATAGRAM)
+        .max(packet + TRANSPORT_OVERHEAD)
+}
+
+/// Cuts a long packet into the output and seals the pieces; returns how many there are.
+fn seal_pieces(
+    engine: &Engine,
+    batch: &mut Batch,
+    packet: &Packet,
+    run: usize,
+    first: u64,
+    mtu: usize,
+) -> u64 {
+    let mut index = 0;
+    loop {
+        let (input, output) = batch.memory.split_at_mut(INPUT);
+        let Ok(cut) = Cut::new(&packet.virtio, &input[packet.start..][..packet.length]) else {
+            return index as u64;
+        };
+        let count = cut.count();
+        while index < count {
+            let piece = cut.len(index);
+            let length = message_len(piece, mtu);
+            let start = batch.output;
+            let Some(message) = output.get_mut(start..start + length) else { break };
+            cut.write(index, &mut message[HEADROOM..][..piece]);
+            message[HEADROOM + piece..].fill(0);
+            batch.runs[run].keypair.seal(first + index as u64, message);
+            batch.runs[run].bytes += length;
+            batch.messages.push(Message { start: INPUT + start, length, run });
+            batch.output += length;
+            index += 1;
+        }
+        if index == count {
+            return count as u64;
+        }
+        send(engine, batch);
+    }
+}
+
+/// Keeps a packet, or the pieces of a long one, until there is a session.
+fn stage(batch: &Batch, peer: &Peer, index: usize) {
+    let packet = batch.packet(index);
+    match Cut::new(&batch.packets[index].virtio, packet) {
+        Ok(cut) => {
+            for piece in 0..cut.count() {
+                let mut bytes = vec![0; cut.len(piece)];
+                cut.write(piece, &mut bytes);
+                peer.noise.stage(&bytes);
+            }
+        }
+        Err(cut::Malformed) if !packet.is_empty() => peer.noise.stage(packet),
+        Err(cut::Malformed) => {}
+    }
+}
+
+/// Sends what was sealed.
+fn send(engine: &Engine, batch: &mut Batch) {
+    let Batch { memory, messages, runs, output, sender, .. } = batch;
+    let sockets = engine.sockets.load();
+    if let Some(sockets) = sockets.as_deref() {
+        let datagrams = messages.iter().map(|message| {
+            let run = &runs[message.run];
+            let bytes = &memory[message.start..][..message.length];
+            Datagram { bytes, endpoint: run.endpoint, segment: run.segment }
+        });
+        let mut lost = Vec::new();
+        sockets.send(sender, &datagrams, |i, failure| {
+            let run = &runs[messages[i].run];
+            if let SendFailure::Dropped(_) = failure {
+                lost.push(messages[i]);
+            }
+            engine.send_failed(&run.peer, &run.endpoint, failure);
+        });
+        for message in lost {
+            runs[message.run].bytes -= message.length;
+        }
+    } else {
+        runs.iter_mut().for_each(|run| run.bytes = 0);
+    }
+    messages.clear();
+    *output = 0;
 }

@@ -18,6 +18,8 @@ pub(crate) struct Peer {
     rx_bytes: AtomicU64,
     tx_bytes: AtomicU64,
     removed: AtomicBool,
+    /// The way to the endpoint takes no long datagrams cut by the kernel.
+    unsegmented: AtomicBool,
     /// An initiation waits in the handshake queue.
     pub(crate) initiation_queued: AtomicBool,
     /// Nanoseconds of the earliest deadline in the timers' heap, `u64::MAX` for none.
@@ -32,6 +34,7 @@ impl Peer {
             rx_bytes: AtomicU64::new(0),
             tx_bytes: AtomicU64::new(0),
             removed: AtomicBool::new(false),
+            unsegmented: AtomicBool::new(false),
             initiation_queued: AtomicBool::new(false),
             scheduled: AtomicU64::new(u64::MAX),
         }
@@ -45,6 +48,7 @@ impl Peer {
     /// configuration says.
     pub(crate) fn set_endpoint(&self, endpoint: Endpoint) {
         if self.endpoint() != Some(endpoint) {
+            self.unsegmented.store(false, Ordering::Relaxed);
             self.endpoint.store(Some(Arc::new(endpoint)));
         }
     }
@@ -57,6 +61,18 @@ impl Peer {
                 None => endpoint.clone(),
             })
         });
+    }
+
+    /// Whether datagrams to the endpoint may go as one (`UDP_SEGMENT`).
+    pub(crate) fn may_segment(&self) -> bool {
+        !self.unsegmented.load(Ordering::Relaxed)
+    }
+
+    /// Sends datagrams one by one until the endpoint changes.
+    pub(crate) fn stop_segmenting(&self) {
+        if !self.unsegmented.swap(true, Ordering::Relaxed) {
+            log::debug!("{self}: datagrams do not fit the way to the endpoint in one piece");
+        }
     }
 
     /// Bytes received and sent, headers of messages included, outer IP headers not.

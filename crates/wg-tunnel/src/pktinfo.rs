@@ -17,6 +17,15 @@ pub(crate) struct Name([u8; Name::CAPACITY]);
 #[derive(Clone, Copy)]
 pub(crate) struct Control([u8; Control::CAPACITY]);
 
+/// What control messages say of received datagrams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Received {
+    /// The local address that they came to.
+    pub(crate) source: Option<Source>,
+    /// Bytes of each datagram but the last, where several came as one (`UDP_GRO`).
+    pub(crate) segment_size: Option<usize>,
+}
+
 const SOCKADDR_IN_LEN: usize = size_of::<libc::sockaddr_in>();
 const SOCKADDR_IN6_LEN: usize = size_of::<libc::sockaddr_in6>();
 
@@ -68,6 +77,7 @@ const TYPE_AT: usize = LEVEL_AT + 4;
 const DATA_AT: usize = (TYPE_AT + 4).next_multiple_of(ALIGN);
 const PKTINFO_LEN: usize = size_of::<libc::in_pktinfo>();
 const PKTINFO6_LEN: usize = size_of::<libc::in6_pktinfo>();
+const SEGMENT_SPACE: usize = (DATA_AT + size_of::<u16>()).next_multiple_of(ALIGN);
 
 impl Control {
     pub(crate) const CAPACITY: usize = 96;
@@ -99,8 +109,27 @@ impl Control {
         DATA_AT + length.next_multiple_of(ALIGN)
     }
 
-    /// The local address that a datagram came to, from the first `length` bytes.
-    pub(crate) fn read(&self, length: usize) -> Option<Source> {
+    /// Adds, behind `length` bytes, that what is sent is to be cut into datagrams of `size` bytes
+    /// (`UDP_SEGMENT`); returns the new length.
+    pub(crate) fn write_segment_size(&mut self, length: usize, size: u16) -> usize {
+        let message = &mut self.0[length..][..SEGMENT_SPACE];
+        message.fill(0);
+        message[..ALIGN].copy_from_slice(&(DATA_AT + size_of::<u16>()).to_ne_bytes());
+        message[LEVEL_AT..LEVEL_AT + 4].copy_from_slice(&libc::SOL_UDP.to_ne_bytes());
+        message[TYPE_AT..TYPE_AT + 4].copy_from_slice(&libc::UDP_SEGMENT.to_ne_bytes());
+        message[DATA_AT..DATA_AT + 2].copy_from_slice(&size.to_ne_bytes());
+        length + SEGMENT_SPACE
+    }
+
+    /// What the first `length` bytes say of what was received.
+    pub(crate) fn read(&self, length: usize) -> Received {
+        let mut received = Received::default();
+        // What the kernel writes is whole.
+        let _ = self.read_into(length, &mut received);
+        received
+    }
+
+    fn read_into(&self, length: usize, received: &mut Received) -> Option<()> {
         let mut rest = &self.0[..length.min(Self::CAPACITY)];
         while rest.len() >= DATA_AT {
             let message_len = usize::from_ne_bytes(array(rest, 0));
@@ -109,21 +138,26 @@ impl Control {
             let data = rest.get(DATA_AT..message_len)?;
             match (level, kind) {
                 (libc::IPPROTO_IP, libc::IP_PKTINFO) if data.len() >= PKTINFO_LEN => {
-                    return Some(Source {
+                    received.source = Some(Source {
                         address: IpAddr::V4(Ipv4Addr::from(array(data, 4))),
                         interface: u32::from_ne_bytes(array(data, 0)),
                     });
                 }
                 (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) if data.len() >= PKTINFO6_LEN => {
-                    return Some(Source {
+                    received.source = Some(Source {
                         address: IpAddr::V6(Ipv6Addr::from(array::<16>(data, 0))),
                         interface: u32::from_ne_bytes(array(data, 16)),
                     });
                 }
-                _ => rest = rest.get(message_len.next_multiple_of(ALIGN)..)?,
+                (libc::SOL_UDP, libc::UDP_GRO) if data.len() >= 4 => {
+                    let size = libc::c_int::from_ne_bytes(array(data, 0));
+                    received.segment_size = usize::try_from(size).ok().filter(|size| *size > 0);
+                }
+                _ => {}
             }
+            rest = rest.get(message_len.next_multiple_of(ALIGN)..)?;
         }
-        None
+        Some(())
     }
 }
 
@@ -156,12 +190,12 @@ mod tests {
         for (text, interface) in [("2001:db8::1", 0), ("fe80::1", 7)] {
             let address = text.parse().unwrap();
             let length = control.write(&Source { address, interface: 7 });
-            assert_eq!(control.read(length), Some(Source { address, interface }));
+            assert_eq!(control.read(length).source, Some(Source { address, interface }));
         }
         // What is received in ipi_ifindex is not sent.
         let address = "192.0.2.1".parse().unwrap();
         let length = control.write(&Source { address, interface: 7 });
-        assert_eq!(control.read(length), Some(Source { address, interface: 0 }));
+        assert_eq!(control.read(length).source, Some(Source { address, interface: 0 }));
     }
 
     proptest! {

@@ -8,10 +8,18 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{
     AddressFamily, Shutdown, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrLike, bind,
-    getsockname, setsockopt, shutdown, socket, sockopt,
+    getsockname, getsockopt, setsockopt, shutdown, socket, sockopt,
 };
 
-use crate::datagrams::{self, Datagram, SendFailure};
+use crate::datagrams::{Datagram, SendFailure, Sender};
+use crate::offloads::Offloads;
+
+/// A socket of one family.
+struct Socket {
+    fd: OwnedFd,
+    /// Whether it knows `UDP_SEGMENT`.
+    segments: AtomicBool,
+}
 
 /// Bytes of socket buffer asked for, as in wireguard-go: a burst at full speed fits.
 const BUFFER: usize = 7 << 20;
@@ -20,8 +28,8 @@ const PORT_ATTEMPTS: usize = 100;
 
 /// Two bound sockets, or one where the kernel has one family only.
 pub(crate) struct Sockets {
-    v4: Option<OwnedFd>,
-    v6: Option<OwnedFd>,
+    v4: Option<Socket>,
+    v6: Option<Socket>,
     port: u16,
     closed: AtomicBool,
 }
@@ -31,9 +39,9 @@ impl Sockets {
     ///
     /// # Errors
     /// The kernel's refusal: the port is taken, or there is no permission for the mark.
-    pub(crate) fn bind(port: u16, fwmark: u32) -> Result<Self, Errno> {
+    pub(crate) fn bind(port: u16, fwmark: u32, offloads: Offloads) -> Result<Self, Errno> {
         for _ in 0..PORT_ATTEMPTS {
-            match Self::bind_once(port, fwmark) {
+            match Self::bind_once(port, fwmark, offloads) {
                 Err(Errno::EADDRINUSE) if port == 0 => {}
                 result => return result,
             }
@@ -41,18 +49,18 @@ impl Sockets {
         Err(Errno::EADDRINUSE)
     }
 
-    fn bind_once(port: u16, fwmark: u32) -> Result<Self, Errno> {
+    fn bind_once(port: u16, fwmark: u32, offloads: Offloads) -> Result<Self, Errno> {
         let any4 = SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port));
-        let v4 = present(open(AddressFamily::Inet, &any4, fwmark))?;
+        let v4 = present(open(AddressFamily::Inet, &any4, fwmark, offloads))?;
         let port = match &v4 {
-            Some(fd) => getsockname::<SockaddrIn>(fd.as_raw_fd())?.port(),
+            Some(socket) => getsockname::<SockaddrIn>(socket.fd.as_raw_fd())?.port(),
             None => port,
         };
         let any6 = SockaddrIn6::from(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0));
-        let v6 = present(open(AddressFamily::Inet6, &any6, fwmark))?;
+        let v6 = present(open(AddressFamily::Inet6, &any6, fwmark, offloads))?;
         let port = match (&v4, &v6) {
             (None, None) => return Err(Errno::EAFNOSUPPORT),
-            (None, Some(fd)) => getsockname::<SockaddrIn6>(fd.as_raw_fd())?.port(),
+            (None, Some(socket)) => getsockname::<SockaddrIn6>(socket.fd.as_raw_fd())?.port(),
             _ => port,
         };
         Ok(Self { v4, v6, port, closed: AtomicBool::new(false) })
@@ -65,7 +73,7 @@ impl Sockets {
 
     /// The sockets that there are.
     pub(crate) fn iter(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        [&self.v4, &self.v6].into_iter().flatten().map(OwnedFd::as_fd)
+        [&self.v4, &self.v6].into_iter().flatten().map(|socket| socket.fd.as_fd())
     }
 
     /// Marks the packets to come.
@@ -90,6 +98,7 @@ impl Sockets {
     /// Sends datagrams in order; `failed` is told the position of each that went wrong.
     pub(crate) fn send<'a>(
         &self,
+        sender: &mut Sender,
         datagrams: &(impl Iterator<Item = Datagram<'a>> + Clone),
         mut failed: impl FnMut(usize, SendFailure),
     ) {
@@ -99,7 +108,9 @@ impl Sockets {
                 .enumerate()
                 .filter(|(_, datagram)| datagram.endpoint.address.is_ipv4() == family_is_v4);
             match socket {
-                Some(fd) => datagrams::send(fd.as_fd(), ours, &mut failed),
+                Some(socket) => {
+                    sender.send(socket.fd.as_fd(), &socket.segments, ours, &mut failed);
+                }
                 None => {
                     ours.for_each(|(i, _)| failed(i, SendFailure::Dropped(Errno::EAFNOSUPPORT)));
                 }
@@ -109,14 +120,19 @@ impl Sockets {
 }
 
 /// A missing family is no error.
-fn present(socket: Result<OwnedFd, Errno>) -> Result<Option<OwnedFd>, Errno> {
+fn present(socket: Result<Socket, Errno>) -> Result<Option<Socket>, Errno> {
     match socket {
         Err(Errno::EAFNOSUPPORT) => Ok(None),
         other => other.map(Some),
     }
 }
 
-fn open(family: AddressFamily, any: &dyn SockaddrLike, fwmark: u32) -> Result<OwnedFd, Errno> {
+fn open(
+    family: AddressFamily,
+    any: &dyn SockaddrLike,
+    fwmark: u32,
+    offloads: Offloads,
+) -> Result<Socket, Errno> {
     let fd = socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
     if family == AddressFamily::Inet6 {
         setsockopt(&fd, sockopt::Ipv6V6Only, &true)?;
@@ -129,8 +145,22 @@ fn open(family: AddressFamily, any: &dyn SockaddrLike, fwmark: u32) -> Result<Ow
         setsockopt(&fd, sockopt::Mark, &fwmark)?;
     }
     enlarge_buffers(&fd);
+    let segments = offloads.gso && sends_segments(fd.as_fd());
+    let bulk = offloads.gro && receive_in_bulk(fd.as_fd());
+    log::debug!("offloads of the {family:?} socket: sending {segments}, receiving {bulk}");
     bind(fd.as_raw_fd(), any)?;
-    Ok(fd)
+    Ok(Socket { fd, segments: AtomicBool::new(segments) })
+}
+
+/// Whether the kernel knows `UDP_SEGMENT` (Linux 4.18). One that does not would ignore it in a
+/// control message, and send one datagram of 64 KiB.
+fn sends_segments(fd: BorrowedFd<'_>) -> bool {
+    getsockopt(&fd, sockopt::UdpGsoSegment).is_ok()
+}
+
+/// Asks for datagrams in bulk (Linux 5.0); whether they will come.
+pub(crate) fn receive_in_bulk(fd: BorrowedFd<'_>) -> bool {
+    setsockopt(&fd, sockopt::UdpGroSegment, &true).is_ok()
 }
 
 /// Beyond the host's limit where we may, up to it otherwise; neither is needed to work.
@@ -145,7 +175,7 @@ fn enlarge_buffers(fd: &OwnedFd) {
 
 /// No "don't fragment" bit on the outside, as in the kernel: a router on the way may cut what is
 /// too long for it instead of dropping it silently.
-fn allow_fragments(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+pub(crate) fn allow_fragments(fd: BorrowedFd<'_>) -> Result<(), Errno> {
     let value: libc::c_int = libc::IP_PMTUDISC_DONT;
     // SAFETY: the value is a live c_int, and its size is given.
     let result = unsafe {
@@ -166,19 +196,19 @@ mod tests {
 
     #[test]
     fn port_0_finds_one_port_for_both_families() {
-        let sockets = Sockets::bind(0, 0).unwrap();
+        let sockets = Sockets::bind(0, 0, Offloads::default()).unwrap();
         assert_ne!(sockets.port(), 0);
-        assert!(Sockets::bind(sockets.port(), 0).is_err());
+        assert!(Sockets::bind(sockets.port(), 0, Offloads::default()).is_err());
     }
 
     #[test]
     fn closing_wakes_a_thread_that_waits() {
-        let sockets = Sockets::bind(0, 0).unwrap();
+        let sockets = Sockets::bind(0, 0, Offloads::default()).unwrap();
         std::thread::scope(|scope| {
             for fd in sockets.iter() {
                 let sockets = &sockets;
                 scope.spawn(move || {
-                    let mut batch = crate::datagrams::ReceivedBatch::new();
+                    let mut batch = crate::received::ReceivedBatch::new();
                     while !sockets.is_closed() {
                         batch.receive(fd).unwrap();
                     }

@@ -26,6 +26,9 @@ pub(crate) struct Timers {
     stopped: AtomicBool,
 }
 
+/// Entries taken while the heap is locked once: the data path waits for the lock.
+const CLAIMED_AT_ONCE: usize = 256;
+
 struct Entry {
     at: u64,
     peer: Weak<Peer>,
@@ -59,9 +62,10 @@ impl Timers {
 
     /// Wakes the thread for good.
     pub(crate) fn stop(&self) {
-        self.stopped.store(true, Ordering::Release);
         let _heap = self.lock();
-        self.set_clock(1);
+        // First, so that the thread cannot take the ring for that of a deadline.
+        self.stopped.store(true, Ordering::Release);
+        self.ring_at(1);
     }
 
     /// Runs timers as they fall due until [`Timers::stop`].
@@ -76,29 +80,39 @@ impl Timers {
             if timers.stopped.load(Ordering::Acquire) {
                 return;
             }
-            let now = clock::now();
-            timers.claim(now, &mut due);
-            for peer in due.drain(..) {
-                let wanted = peer.noise.poll(now);
-                if wanted.initiation {
-                    // Perhaps it is our source address that gets no answer (kernel:
-                    // `wg_expired_new_handshake`, `wg_expired_retransmit_handshake`).
-                    peer.clear_source();
+            loop {
+                let now = clock::now();
+                let more = timers.claim(now, &mut due);
+                for peer in due.drain(..) {
+                    let wanted = peer.noise.poll(now);
+                    if wanted.initiation {
+                        // Perhaps it is our source address that gets no answer (kernel:
+                        // `wg_expired_new_handshake`, `wg_expired_retransmit_handshake`).
+                        peer.clear_source();
+                    }
+                    engine.fulfil(&peer, wanted, now);
                 }
-                engine.fulfil(&peer, wanted, now);
+                if !more || timers.stopped.load(Ordering::Acquire) {
+                    break;
+                }
             }
         }
     }
 
-    /// Takes the peers whose deadlines have passed out of the heap and sets the clock to the
-    /// next one.
-    fn claim(&self, now: Instant, due: &mut Vec<Arc<Peer>>) {
+    /// Takes peers whose deadlines have passed out of the heap and sets the clock to the next
+    /// deadline; `true` when more may have passed, which nothing but another call takes.
+    fn claim(&self, now: Instant, due: &mut Vec<Arc<Peer>>) -> bool {
         let mut heap = self.lock();
+        let mut taken = 0;
         while let Some(Reverse(entry)) = heap.peek() {
-            if entry.at > now.as_nanos() && !self.stopped.load(Ordering::Relaxed) {
+            if entry.at > now.as_nanos() {
                 self.set_clock(entry.at);
                 break;
             }
+            if taken == CLAIMED_AT_ONCE {
+                break;
+            }
+            taken += 1;
             let Some(Reverse(entry)) = heap.pop() else { break };
             let Some(peer) = entry.peer.upgrade() else { continue };
             let live = peer.scheduled.compare_exchange(
@@ -114,10 +128,18 @@ impl Timers {
         }
         drop(heap);
         fence(Ordering::SeqCst);
+        taken == CLAIMED_AT_ONCE
     }
 
-    /// With the heap locked, so that the clock always shows its first entry.
+    /// With the heap locked, so that the clock always shows its first entry, and that the
+    /// ring of [`Timers::stop`] stays: nobody else wakes the thread to its end.
     fn set_clock(&self, at: u64) {
+        if !self.stopped.load(Ordering::Relaxed) {
+            self.ring_at(at);
+        }
+    }
+
+    fn ring_at(&self, at: u64) {
         let at = TimeSpec::from_duration(Duration::from_nanos(at.max(1)));
         let result = self.clock.set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME);
         debug_assert_eq!(result, Ok(()), "the time is not negative");
@@ -150,6 +172,10 @@ impl Ord for Entry {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
+
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
     use super::*;
 
     fn at(seconds: u64) -> Instant {
@@ -166,7 +192,7 @@ mod tests {
 
     fn claim(timers: &Timers, seconds: u64) -> Vec<Arc<Peer>> {
         let mut due = Vec::new();
-        timers.claim(at(seconds), &mut due);
+        while timers.claim(at(seconds), &mut due) {}
         due
     }
 
@@ -221,5 +247,26 @@ mod tests {
         timers.schedule(&peer(2, 10));
         assert!(claim(&timers, 10).is_empty());
         assert!(timers.lock().is_empty());
+    }
+
+    #[test]
+    fn a_deadline_that_comes_after_the_stop_does_not_silence_it() {
+        let timers = Timers::new().unwrap();
+        timers.stop();
+        timers.schedule(&peer(1, 25));
+        let mut fds = [PollFd::new(timers.clock.as_fd(), PollFlags::POLLIN)];
+        assert_eq!(poll(&mut fds, PollTimeout::from(5000u16)), Ok(1));
+    }
+
+    #[test]
+    fn many_that_are_due_at_once_are_claimed_in_portions() {
+        let timers = Timers::new().unwrap();
+        let peers: Vec<_> = (0..CLAIMED_AT_ONCE + 1).map(|_| peer(1, 10)).collect();
+        peers.iter().for_each(|peer| timers.schedule(peer));
+        let mut due = Vec::new();
+        assert!(timers.claim(at(10), &mut due));
+        assert_eq!(due.len(), CLAIMED_AT_ONCE);
+        assert!(!timers.claim(at(10), &mut due));
+        assert_eq!(due.len(), peers.len());
     }
 }

@@ -1,8 +1,10 @@
 //! The TUN device: whole IP packets of the host, read and written through a file descriptor.
 
 use std::fs::OpenOptions;
+use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -10,10 +12,15 @@ use nix::libc;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
-use crate::slots::{BATCH, HEADROOM, MAX_PACKET, Slots};
+use crate::join::Joinable;
+use crate::offloads::Offloads;
+use crate::virtio::{SegmentKind, VirtioHeader};
 
 /// The interface's MTU unless someone sets another: 1500 less the longest outer headers.
 const DEFAULT_MTU: u32 = 1420;
+/// Long UDP packets, over IPv4 and IPv6 (Linux 6.2).
+const TUN_F_USO4: libc::c_uint = 0x20;
+const TUN_F_USO6: libc::c_uint = 0x40;
 /// Bytes in an interface's name, without the final zero.
 const MAX_NAME: usize = libc::IFNAMSIZ - 1;
 
@@ -22,6 +29,11 @@ const MAX_NAME: usize = libc::IFNAMSIZ - 1;
 pub struct Tun {
     fd: OwnedFd,
     name: String,
+    /// Packets come and go behind a virtio header.
+    virtio: bool,
+    /// Whether the kernel takes long packets, until it refuses one.
+    joins_tcp: AtomicBool,
+    joins_udp: AtomicBool,
 }
 
 /// The device could not be opened or made.
@@ -35,6 +47,9 @@ pub enum TunError {
     /// The TUN driver's file cannot be opened.
     #[error("cannot open /dev/net/tun: {}", .0.desc())]
     Open(Errno),
+    /// The TUN driver's file is of something else.
+    #[error("/dev/net/tun is not the TUN driver's: expected a character device 10:200")]
+    NotDriver,
     /// There is an interface of that name.
     #[error("the interface `{0}' exists already")]
     Exists(String),
@@ -47,7 +62,7 @@ pub enum TunError {
         errno: Errno,
     },
     /// The file descriptor that was handed over is of something else.
-    #[error("file descriptor {0} is not a TUN device without a virtio header")]
+    #[error("file descriptor {0} is not a TUN device")]
     NotTun(i32),
 }
 
@@ -56,7 +71,7 @@ impl Tun {
     ///
     /// # Errors
     /// Says in one sentence what is in the way; nothing has changed then.
-    pub fn create(name: &str) -> Result<Self, TunError> {
+    pub fn create(name: &str, offloads: Offloads) -> Result<Self, TunError> {
         if !is_interface_name(name) {
             return Err(TunError::Name(name.to_owned()));
         }
@@ -69,28 +84,32 @@ impl Tun {
             .map_err(|error| TunError::Open(Errno::from_raw(error.raw_os_error().unwrap_or(0))))?;
         let fd = OwnedFd::from(file);
         let mut request = InterfaceRequest::new(name);
-        request.set_u16((libc::IFF_TUN | libc::IFF_NO_PI) as u16);
+        let virtio = offloads.tun && has_virtio_headers(fd.as_fd());
+        let virtio_flag = if virtio { libc::IFF_VNET_HDR } else { 0 };
+        request.set_u16((libc::IFF_TUN | libc::IFF_NO_PI | virtio_flag) as u16);
         // SAFETY: the request has the layout and the size of `struct ifreq`.
         unsafe { set_interface(fd.as_raw_fd(), (&raw const request).cast()) }.map_err(|errno| {
             let exists = nix::net::if_::if_nametoindex(name).is_ok();
             let name = name.to_owned();
             match errno {
                 Errno::EBUSY | Errno::EINVAL if exists => TunError::Exists(name),
+                Errno::ENOTTY => TunError::NotDriver,
                 _ => TunError::Create { name, errno },
             }
         })?;
-        let tun = Self { fd, name: name.to_owned() };
+        let tun = Self::new(fd, name.to_owned(), virtio);
+        tun.offload(offloads.tun);
         tun.set_mtu(DEFAULT_MTU)
             .map_err(|errno| TunError::Create { name: name.to_owned(), errno })?;
         Ok(tun)
     }
 
-    /// Takes over a TUN device that someone else has opened, with `IFF_NO_PI` and without
-    /// `IFF_VNET_HDR`.
+    /// Takes over a TUN device that someone else has opened, with `IFF_NO_PI`, and with
+    /// `IFF_VNET_HDR` or without.
     ///
     /// # Errors
-    /// When it is not a TUN device, or has a virtio header.
-    pub fn from_fd(fd: OwnedFd) -> Result<Self, TunError> {
+    /// When it is not a TUN device.
+    pub fn from_fd(fd: OwnedFd, offloads: Offloads) -> Result<Self, TunError> {
         let number = fd.as_raw_fd();
         let not_tun = |_| TunError::NotTun(number);
         let mut request = InterfaceRequest::new("");
@@ -98,15 +117,26 @@ impl Tun {
         unsafe { get_interface(fd.as_raw_fd(), (&raw mut request).cast()) }.map_err(not_tun)?;
         let kind = libc::c_int::from(request.u16());
         // IFF_NO_PI cannot be seen: the kernel answers IFF_NOFILTER in the same bit.
-        if kind & libc::IFF_TUN == 0 || kind & libc::IFF_VNET_HDR != 0 {
+        if kind & libc::IFF_TUN == 0 {
             return Err(TunError::NotTun(number));
+        }
+        let virtio = kind & libc::IFF_VNET_HDR != 0;
+        if virtio {
+            let length = VirtioHeader::LEN as libc::c_int;
+            // SAFETY: the kernel reads one int from where the reference points.
+            unsafe { set_virtio_header_len(number, &raw const length) }.map_err(not_tun)?;
         }
         let flags = fcntl(&fd, FcntlArg::F_GETFL).map_err(not_tun)?;
         let flags = OFlag::from_bits_retain(flags) | OFlag::O_NONBLOCK;
         fcntl(&fd, FcntlArg::F_SETFL(flags)).map_err(not_tun)?;
-        let tun = Self { name: request.name(), fd };
+        let tun = Self::new(fd, request.name(), virtio);
+        tun.offload(offloads.tun);
         // Whoever opened the device may have kept the right to do this to himself.
-        let _ = tun.set_mtu(DEFAULT_MTU);
+        if tun.is_in_other_namespace() {
+            let _ = tun.in_its_namespace(|| tun.set_mtu(DEFAULT_MTU));
+        } else {
+            let _ = tun.set_mtu(DEFAULT_MTU);
+        }
         Ok(tun)
     }
 
@@ -115,48 +145,88 @@ impl Tun {
         &self.name
     }
 
-    /// Reads the packets that wait, each `HEADROOM` bytes into its slot; returns how many, 0
-    /// when none waits.
-    pub(crate) fn read(
-        &self,
-        slots: &mut Slots,
-        lengths: &mut [usize; BATCH],
-    ) -> Result<usize, Errno> {
-        let mut count = 0;
-        while count < BATCH {
-            let room = &mut slots.get_mut(count)[HEADROOM..][..MAX_PACKET];
-            match nix::unistd::read(&self.fd, room) {
-                Ok(length) => {
-                    lengths[count] = length;
-                    count += 1;
-                }
-                Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => break,
-                // What was read goes out first; the error comes back.
-                Err(_) if count > 0 => break,
-                Err(errno) => return Err(errno),
-            }
-        }
-        Ok(count)
+    fn new(fd: OwnedFd, name: String, virtio: bool) -> Self {
+        let (joins_tcp, joins_udp) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { fd, name, virtio, joins_tcp, joins_udp }
     }
 
-    /// Hands packets to the host in order. `failed` is told why each one that was refused was.
-    pub(crate) fn write<'a>(
-        &self,
-        packets: impl Iterator<Item = &'a [u8]>,
-        mut failed: impl FnMut(Errno),
-    ) {
-        for packet in packets {
-            loop {
-                match nix::unistd::write(&self.fd, packet) {
-                    Ok(_) => break,
-                    Err(Errno::EINTR) => {}
-                    Err(errno) => {
-                        failed(errno);
-                        break;
-                    }
-                }
+    /// Asks the kernel for long packets and unfinished checksums, or for neither. What it does
+    /// not know it refuses, and packets come one by one.
+    fn offload(&self, wanted: bool) {
+        if !self.virtio {
+            return;
+        }
+        let number = self.fd.as_raw_fd();
+        let tcp = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6;
+        let udp = TUN_F_USO4 | TUN_F_USO6;
+        // SAFETY: the request takes a number, no address.
+        let set = |flags: libc::c_uint| unsafe { set_offload(number, flags as _) }.is_ok();
+        let has_udp = wanted && set(tcp | udp);
+        let has_tcp = has_udp || (wanted && set(tcp));
+        if !has_tcp && !set(0) {
+            log::debug!("the interface's offloads cannot be set");
+        }
+        log::debug!("offloads of the interface: TCP {has_tcp}, UDP {has_udp}");
+        self.joins_tcp.store(has_tcp, Ordering::Relaxed);
+        self.joins_udp.store(has_udp, Ordering::Relaxed);
+    }
+
+    /// Whether a virtio header stands before each packet.
+    pub(crate) fn has_virtio(&self) -> bool {
+        self.virtio
+    }
+
+    /// What the kernel takes as one long packet.
+    pub(crate) fn joinable(&self) -> Joinable {
+        Joinable {
+            tcp: self.joins_tcp.load(Ordering::Relaxed),
+            udp: self.joins_udp.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Reads one packet, with its virtio header if it has one.
+    pub(crate) fn read(&self, room: &mut [u8]) -> Result<usize, Errno> {
+        loop {
+            match nix::unistd::read(&self.fd, room) {
+                Err(Errno::EINTR) => {}
+                result => return result,
             }
+        }
+    }
+
+    /// Hands one packet to the host, in parts of which the first begins with its virtio header
+    /// if there is one. `long` is what it stands for, if for several.
+    pub(crate) fn write(
+        &self,
+        parts: &[IoSlice<'_>],
+        long: Option<SegmentKind>,
+    ) -> Result<(), Errno> {
+        loop {
+            let result = match parts {
+                [whole] => nix::unistd::write(&self.fd, whole),
+                parts => nix::sys::uio::writev(&self.fd, parts),
+            };
+            match (result, long) {
+                (Ok(_), _) => return Ok(()),
+                (Err(Errno::EINTR), _) => {}
+                (Err(errno @ (Errno::EINVAL | Errno::EOPNOTSUPP)), Some(kind)) => {
+                    self.stop_joining(kind, errno);
+                    return Err(errno);
+                }
+                (Err(errno), _) => return Err(errno),
+            }
+        }
+    }
+
+    /// The kernel has refused a long packet; the next ones go one by one.
+    fn stop_joining(&self, kind: SegmentKind, errno: Errno) {
+        let (flag, name) = match kind {
+            SegmentKind::Udp => (&self.joins_udp, "UDP"),
+            _ => (&self.joins_tcp, "TCP"),
+        };
+        if flag.swap(false, Ordering::Relaxed) {
+            let reason = errno.desc();
+            log::warn!("the interface takes no long {name} packets ({reason}): offload is off");
         }
     }
 
@@ -178,14 +248,22 @@ impl Tun {
         matches!((of_tun, ours), (Ok(of_tun), Ok(ours)) if of_tun.st_ino != ours.st_ino)
     }
 
-    /// The interface's MTU, wherever it is; `None` when we may not look there. A thread of its
-    /// own does, because a thread that has changed its namespace opens sockets there.
+    /// The interface's MTU, wherever it is; `None` when we may not look there.
     pub(crate) fn mtu_elsewhere(&self) -> Option<u32> {
-        let look = || {
-            setns(self.network_namespace().ok()?, CloneFlags::CLONE_NEWNET).ok()?;
-            self.mtu().ok()
+        self.in_its_namespace(|| self.mtu()).ok()
+    }
+
+    /// Does something where the interface is. A thread of its own does, because a thread that has
+    /// changed its namespace opens sockets there.
+    fn in_its_namespace<T: Send>(
+        &self,
+        request: impl FnOnce() -> Result<T, Errno> + Send,
+    ) -> Result<T, Errno> {
+        let there = || {
+            setns(self.network_namespace()?, CloneFlags::CLONE_NEWNET)?;
+            request()
         };
-        std::thread::scope(|scope| scope.spawn(look).join().ok().flatten())
+        std::thread::scope(|scope| scope.spawn(there).join()).unwrap_or(Err(Errno::UnknownErrno))
     }
 
     fn network_namespace(&self) -> Result<OwnedFd, Errno> {
@@ -237,6 +315,14 @@ pub(crate) fn is_gone(errno: Errno) -> bool {
     matches!(errno, Errno::EBADFD | Errno::ENODEV | Errno::ENXIO | Errno::EBADF)
 }
 
+/// Whether the driver can put virtio headers before packets (Linux 2.6.27).
+fn has_virtio_headers(fd: BorrowedFd<'_>) -> bool {
+    let mut features: libc::c_uint = 0;
+    // SAFETY: the kernel writes one unsigned int to where the reference points.
+    let result = unsafe { get_features(fd.as_raw_fd(), &raw mut features) };
+    result.is_ok() && features & libc::IFF_VNET_HDR as libc::c_uint != 0
+}
+
 /// The kernel's rule (`dev_valid_name`) less what no tool or path takes well.
 fn is_interface_name(name: &str) -> bool {
     (1..=MAX_NAME).contains(&name.len())
@@ -285,6 +371,9 @@ impl InterfaceRequest {
 
 nix::ioctl_write_ptr_bad!(set_interface, libc::TUNSETIFF, libc::ifreq);
 nix::ioctl_read_bad!(get_interface, libc::TUNGETIFF, libc::ifreq);
+nix::ioctl_read_bad!(get_features, libc::TUNGETFEATURES, libc::c_uint);
+nix::ioctl_write_int_bad!(set_offload, libc::TUNSETOFFLOAD);
+nix::ioctl_write_ptr_bad!(set_virtio_header_len, libc::TUNSETVNETHDRSZ, libc::c_int);
 nix::ioctl_none_bad!(get_namespace, libc::TUNGETDEVNETNS);
 nix::ioctl_write_ptr_bad!(set_interface_mtu, libc::SIOCSIFMTU, libc::ifreq);
 nix::ioctl_read_bad!(get_interface_mtu, libc::SIOCGIFMTU, libc::ifreq);
@@ -296,7 +385,10 @@ mod tests {
     #[test]
     fn names_that_cannot_be_an_interface_are_refused_before_anything_is_opened() {
         for name in ["", ".", "..", "a/b", "wg 0", "wg%d", "0123456789abcdef", "wg:0", "wgé"] {
-            assert!(matches!(Tun::create(name), Err(TunError::Name(_))), "{name}");
+            assert!(
+                matches!(Tun::create(name, Offloads::default()), Err(TunError::Name(_))),
+                "{name}"
+            );
         }
         assert!(is_interface_name("0123456789abcde"));
         assert!(is_interface_name("wg_=+.-0"));
@@ -305,7 +397,7 @@ mod tests {
     #[test]
     fn a_descriptor_of_something_else_is_refused() {
         let null = std::fs::File::open("/dev/null").unwrap();
-        let error = Tun::from_fd(null.into()).unwrap_err();
+        let error = Tun::from_fd(null.into(), Offloads::default()).unwrap_err();
         assert!(error.to_string().contains("is not a TUN device"), "{error}");
     }
 }

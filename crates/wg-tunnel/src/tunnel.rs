@@ -8,6 +8,8 @@ use std::thread::JoinHandle;
 use crate::engine::Engine;
 use crate::handshakes::Handshakes;
 use crate::link::LinkWatch;
+use crate::offloads::Offloads;
+use crate::routes::Routes;
 use crate::status::Status;
 use crate::timers::Timers;
 use crate::tun::Tun;
@@ -26,12 +28,14 @@ impl Tunnel {
     ///
     /// # Errors
     /// When the interface's state cannot be followed or a thread not be started.
-    pub fn start(tun: Tun) -> io::Result<Self> {
+    pub fn start(tun: Tun, offloads: Offloads) -> io::Result<Self> {
         let link = LinkWatch::open(&tun)?;
-        let engine = Arc::new(Engine::new(tun, link)?);
+        let routes = Routes::open()?;
+        let engine = Arc::new(Engine::new(tun, offloads, link)?);
         let mut tunnel = Self { engine, threads: Vec::new() };
         tunnel.engine.sync_link();
         tunnel.spawn("link", link::run)?;
+        tunnel.spawn("routes", move |engine| routes.run(engine))?;
         tunnel.spawn("timers", Timers::run)?;
         tunnel.spawn("handshakes", Handshakes::run)?;
         tunnel.spawn("tun-to-udp", outbound::run)?;
@@ -58,7 +62,11 @@ impl Tunnel {
         self.engine.gone_event.as_fd()
     }
 
-    fn spawn(&mut self, name: &str, run: fn(&Arc<Engine>)) -> io::Result<()> {
+    fn spawn(
+        &mut self,
+        name: &str,
+        run: impl FnOnce(&Arc<Engine>) + Send + 'static,
+    ) -> io::Result<()> {
         let engine = self.engine.clone();
         let thread = std::thread::Builder::new().name(name.to_owned());
         self.threads.push(thread.spawn(move || run(&engine))?);

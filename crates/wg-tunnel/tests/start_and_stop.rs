@@ -1,13 +1,20 @@
 //! A tunnel without a daemon, in a network namespace of the test's own thread.
 
-use std::os::fd::AsRawFd;
+use std::net::UdpSocket;
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
 
 use nix::libc;
+use nix::mount::{MsFlags, mount};
 use nix::net::if_::if_nametoindex;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, send, socket};
-use wg_tunnel::{AllowedIp, AllowedIpChange, PeerUpdate, PublicKey, Secret, Tun, Tunnel, Update};
+use wg_tunnel::{
+    AllowedIp, AllowedIpChange, Offloads, PeerUpdate, PublicKey, Secret, Tun, Tunnel, Update,
+};
+
+const ALL: Offloads = Offloads { tun: true, gso: true, gro: true };
 
 /// Runs a test where nothing else is.
 fn in_own_network(test: fn()) {
@@ -23,7 +30,7 @@ fn in_own_network(test: fn()) {
 #[test]
 fn dropping_a_tunnel_ends_its_threads_and_the_interface() {
     in_own_network(|| {
-        let tunnel = Tunnel::start(Tun::create("wg0").unwrap()).unwrap();
+        let tunnel = Tunnel::start(Tun::create("wg0", ALL).unwrap(), ALL).unwrap();
         change_link(libc::RTM_NEWLINK, "wg0", libc::IFF_UP);
         assert_ne!(tunnel.status().listen_port, 0, "the sockets are bound");
         drop(tunnel);
@@ -35,7 +42,7 @@ fn dropping_a_tunnel_ends_its_threads_and_the_interface() {
 #[test]
 fn the_status_is_what_was_applied() {
     in_own_network(|| {
-        let tunnel = Tunnel::start(Tun::create("wg0").unwrap()).unwrap();
+        let tunnel = Tunnel::start(Tun::create("wg0", ALL).unwrap(), ALL).unwrap();
         let ip = AllowedIp::new("10.1.2.3".parse().unwrap(), 8).unwrap();
         let peer = || PeerUpdate {
             public_key: PublicKey::from([7; 32]),
@@ -86,13 +93,103 @@ fn the_status_is_what_was_applied() {
 #[test]
 fn the_descriptor_tells_when_the_interface_is_gone() {
     in_own_network(|| {
-        let tun = Tun::create("wg0").unwrap();
-        let tunnel = Tunnel::start(tun).unwrap();
+        let tun = Tun::create("wg0", ALL).unwrap();
+        let tunnel = Tunnel::start(tun, ALL).unwrap();
         let mut fds = [PollFd::new(tunnel.gone(), PollFlags::POLLIN)];
         assert_eq!(poll(&mut fds, PollTimeout::ZERO), Ok(0));
         change_link(libc::RTM_DELLINK, "wg0", 0);
         assert_eq!(poll(&mut fds, PollTimeout::from(20_000u16)), Ok(1));
     });
+}
+
+#[test]
+fn a_port_instead_of_one_that_was_taken_starts_what_waited() {
+    in_own_network(|| {
+        change_link(libc::RTM_NEWLINK, "lo", libc::IFF_UP);
+        let far = UdpSocket::bind("127.0.0.1:0").unwrap();
+        far.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let tunnel = Tunnel::start(Tun::create("wg0", ALL).unwrap(), ALL).unwrap();
+        let peer = PeerUpdate {
+            public_key: PublicKey::from([7; 32]),
+            remove: false,
+            update_only: false,
+            preshared_key: None,
+            endpoint: Some(far.local_addr().unwrap()),
+            persistent_keepalive: Some(25),
+            replace_allowed_ips: false,
+            allowed_ips: Vec::new(),
+        };
+        let update = Update {
+            private_key: Some(Secret::from([3; 32])),
+            listen_port: Some(4000),
+            peers: vec![peer],
+            ..Update::default()
+        };
+        tunnel.apply(update).unwrap();
+        let _taken = UdpSocket::bind("0.0.0.0:4000").unwrap();
+        change_link(libc::RTM_NEWLINK, "wg0", libc::IFF_UP);
+        // Whoever answers has seen that the link is up.
+        tunnel.status();
+        tunnel.apply(Update { listen_port: Some(4001), ..Update::default() }).unwrap();
+        let mut message = [0; 200];
+        assert_eq!(far.recv(&mut message).unwrap(), 148, "a handshake initiation");
+    });
+}
+
+#[test]
+fn a_device_in_another_namespace_gets_its_mtu_there() {
+    in_own_network(|| {
+        let there = std::fs::File::open("/proc/thread-self/ns/net").unwrap();
+        let device = Tun::create("wg0", ALL).unwrap();
+        set_mtu("wg0", 1300);
+        unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        let namesake = Tun::create("wg0", ALL).unwrap();
+        set_mtu("wg0", 1280);
+        let _taken_over = Tun::from_fd(device.as_fd().try_clone_to_owned().unwrap(), ALL).unwrap();
+        assert_eq!(mtu("wg0"), 1280, "it only has the same name");
+        drop(namesake);
+        setns(there, CloneFlags::CLONE_NEWNET).unwrap();
+        assert_eq!(mtu("wg0"), 1420);
+    });
+}
+
+#[test]
+fn another_file_in_the_drivers_place_is_named() {
+    in_own_network(|| {
+        unshare(CloneFlags::CLONE_NEWNS).unwrap();
+        let none = None::<&str>;
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+        mount(Some("/dev/null"), "/dev/net/tun", none, MsFlags::MS_BIND, none).unwrap();
+        let error = Tun::create("wg0", ALL).unwrap_err().to_string();
+        assert!(error.contains("/dev/net/tun is not the TUN driver"), "{error}");
+    });
+}
+
+fn set_mtu(name: &str, mtu: i32) {
+    nix::ioctl_write_ptr_bad!(write_mtu, libc::SIOCSIFMTU, libc::ifreq);
+    let (socket, mut request) = interface_request(name);
+    request.ifr_ifru.ifru_mtu = mtu;
+    // SAFETY: the request is live, and the kernel only reads it.
+    unsafe { write_mtu(socket.as_raw_fd(), &raw const request) }.expect("the MTU is set");
+}
+
+fn mtu(name: &str) -> i32 {
+    nix::ioctl_read_bad!(read_mtu, libc::SIOCGIFMTU, libc::ifreq);
+    let (socket, mut request) = interface_request(name);
+    // SAFETY: the request is live, and the kernel writes an MTU into it.
+    unsafe { read_mtu(socket.as_raw_fd(), &raw mut request) }.expect("the MTU is told");
+    // SAFETY: that is the member which the kernel wrote.
+    unsafe { request.ifr_ifru.ifru_mtu }
+}
+
+fn interface_request(name: &str) -> (UdpSocket, libc::ifreq) {
+    let mut ifr_name = [0; libc::IFNAMSIZ];
+    for (to, from) in ifr_name.iter_mut().zip(name.bytes()) {
+        *to = from as libc::c_char;
+    }
+    let ifr_ifru = libc::__c_anonymous_ifr_ifru { ifru_mtu: 0 };
+    let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+    (socket, libc::ifreq { ifr_name, ifr_ifru })
 }
 
 /// Removes an interface or sets its flags, over netlink.

@@ -13,8 +13,11 @@ use wg_tunnel::Tunnel;
 use crate::device;
 
 /// Connections at a time. When there are more, the one that has been silent for longest is cut,
-/// so that clients that hang never keep others out.
+/// so that clients that hang never keep others out. Reading an answer is not silence, nor is
+/// waiting while we work on a request.
 const MAX_CLIENTS: usize = 32;
+/// In place of the time when a client was last heard, while we work on its request.
+const AT_WORK: u64 = u64::MAX;
 /// Bytes of stack for a client's thread.
 const STACK: usize = 512 * 1024;
 
@@ -83,18 +86,44 @@ impl Clients {
     }
 }
 
-/// A stream that notes when its client was last heard.
+/// A stream that notes when its client last sent or took something.
 struct Connection {
     stream: Arc<UnixStream>,
     heard: Arc<AtomicU64>,
     clock: Arc<AtomicU64>,
 }
 
+impl Connection {
+    fn note(&self) {
+        self.heard.store(self.clock.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    /// Does what the client has asked for. Meanwhile it is last in line to be cut off.
+    fn work<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.heard.store(AT_WORK, Ordering::Relaxed);
+        let done = work();
+        self.note();
+        done
+    }
+}
+
 impl Read for &Connection {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = (&*self.stream).read(buffer)?;
-        self.heard.store(self.clock.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+        self.note();
         Ok(length)
+    }
+}
+
+impl Write for &Connection {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let length = (&*self.stream).write(bytes)?;
+        self.note();
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        (&*self.stream).flush()
     }
 }
 
@@ -106,20 +135,20 @@ fn serve(interface: &str, tunnel: &Tunnel, connection: &Connection) -> anyhow::R
             Ok(Some(request)) => request,
             Ok(None) => return Ok(()),
             Err(error) => {
-                let mut answer = SecretWriter::new(&*connection.stream);
+                let mut answer = SecretWriter::new(connection);
                 write_errno(&mut answer, error.errno())?;
                 answer.flush()?;
                 return Err(error.into());
             }
         };
-        let mut answer = SecretWriter::new(&*connection.stream);
+        let mut answer = SecretWriter::new(connection);
         match request {
             Request::Get => {
-                let device = device::from_status(interface, tunnel.status());
+                let device = connection.work(|| device::from_status(interface, tunnel.status()));
                 write_device(&mut answer, &device)?;
             }
             Request::Set(update) => {
-                let result = tunnel.apply(device::to_update(update));
+                let result = connection.work(|| tunnel.apply(device::to_update(update)));
                 if let Err(error) = &result {
                     log::error!("{error}");
                 }

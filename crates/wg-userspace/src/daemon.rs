@@ -15,6 +15,7 @@ use wg_tunnel::{Tun, Tunnel};
 
 use crate::clients::Clients;
 use crate::inherited::Inherited;
+use crate::options::Options;
 use crate::uapi_socket::{Place, UapiSocket};
 
 /// The wait after an error that will not go away by itself.
@@ -23,7 +24,7 @@ const ERROR_PAUSE: Duration = Duration::from_millis(100);
 /// Runs the interface until it or its socket is removed, or a signal asks to end. `ready` is
 /// called once clients can connect.
 pub(crate) fn run(
-    interface: &str,
+    options: &Options,
     inherited: Inherited,
     ready: impl FnOnce() -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
@@ -33,8 +34,8 @@ pub(crate) fn run(
     prctl::set_dumpable(false)?;
     prctl::set_no_new_privs()?;
     let tun = match inherited.tun {
-        Some(fd) => Tun::from_fd(fd)?,
-        None => Tun::create(interface)?,
+        Some(fd) => Tun::from_fd(fd, options.offloads)?,
+        None => Tun::create(&options.interface, options.offloads)?,
     };
     let interface = tun.name().to_owned();
     let socket = match inherited.uapi {
@@ -44,7 +45,7 @@ pub(crate) fn run(
     end_with_any_thread(socket.place().cloned());
     let watch = socket.watch()?;
     socket.listener().set_nonblocking(true)?;
-    let tunnel = Arc::new(Tunnel::start(tun).context("cannot start the tunnel")?);
+    let tunnel = Arc::new(Tunnel::start(tun, options.offloads).context("cannot start the tunnel")?);
     let clients = Clients::new(interface, tunnel.clone());
     ready()?;
     log::info!("ready");

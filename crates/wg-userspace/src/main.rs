@@ -32,5 +32,5 @@ fn run(options: &Options) -> anyhow::Result<()> {
     logger::start(&options.interface, options.log_level);
     // The parent, if there is one, leaves here and tells the shell how it went.
     let background = background::enter(options.foreground)?;
-    daemon::run(&options.interface, inherited, || background.ready(options.keep_output))
+    daemon::run(options, inherited, || background.ready(options.keep_output))
 }

@@ -4,11 +4,13 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use log::LevelFilter;
+use wg_tunnel::Offloads;
 
 #[derive(Parser)]
 #[command(name = "wg-userspace", version, about = "A userspace WireGuard daemon for Linux")]
 #[command(after_help = "Environment:
   WG_PROCESS_FOREGROUND=1  as --foreground
+  WG_NO_OFFLOAD=LIST       do without these offloads: tun, gso, gro, separated by commas
   LOG_LEVEL                verbose or debug, info, error (the default), silent
   WG_TUN_FD                number of an open TUN device to use
   WG_UAPI_FD               number of a listening UAPI socket to use")]
@@ -26,6 +28,7 @@ pub(crate) struct Options {
     pub(crate) interface: String,
     pub(crate) foreground: bool,
     pub(crate) log_level: LevelFilter,
+    pub(crate) offloads: Offloads,
     /// Keep standard output and error open in the background, because someone wants the log.
     pub(crate) keep_output: bool,
 }
@@ -38,6 +41,11 @@ impl Options {
             let _ = error.print();
             ExitCode::from(u8::from(error.use_stderr()))
         })?;
+        let forbidden = std::env::var_os("WG_NO_OFFLOAD").unwrap_or_default();
+        let offloads = forbidden.to_string_lossy().parse().map_err(|error| {
+            eprintln!("wg-userspace: WG_NO_OFFLOAD: {error}");
+            ExitCode::FAILURE
+        })?;
         let variable = std::env::var_os("LOG_LEVEL");
         let log_level = log_level(variable.as_ref().and_then(|value| value.to_str()));
         Ok(Self {
@@ -45,6 +53,7 @@ impl Options {
             foreground: arguments.foreground
                 || std::env::var_os("WG_PROCESS_FOREGROUND").is_some_and(|value| value == "1"),
             log_level,
+            offloads,
             keep_output: variable.is_some_and(|value| !value.is_empty())
                 && log_level != LevelFilter::Off,
         })

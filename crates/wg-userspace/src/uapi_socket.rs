@@ -49,11 +49,17 @@ impl UapiSocket {
         Ok(Self { listener, place: Some(place) })
     }
 
-    /// Takes over a socket that someone else listens at, and its path if it has the usual one.
+    /// Takes over a socket that someone else listens at, and its path if it is the usual one,
+    /// where otherwise another daemon's socket may lie.
     pub(crate) fn from_fd(fd: OwnedFd, interface: &str) -> anyhow::Result<Self> {
         let listener = UnixListener::from(fd);
-        listener.local_addr().context("WG_UAPI_FD is not a Unix socket")?;
-        Ok(Self { listener, place: Place::of(path_of(interface)).ok() })
+        let address = listener.local_addr().context("WG_UAPI_FD is not a Unix socket")?;
+        let bound = address.as_pathname().and_then(|path| Place::of(path.to_owned()).ok());
+        // The paths may differ all the same: `/var/run` is a link.
+        let place = Place::of(path_of(interface)).ok().filter(|usual| {
+            bound.is_some_and(|bound| (bound.device, bound.inode) == (usual.device, usual.inode))
+        });
+        Ok(Self { listener, place })
     }
 
     pub(crate) fn listener(&self) -> &UnixListener {

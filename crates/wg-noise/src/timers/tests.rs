@@ -157,3 +157,11 @@ fn reset_stops_all_timers() {
     assert!(timers.may_initiate(START));
     assert_eq!(timers.persistent_keepalive(), 25);
 }
+
+#[test]
+fn the_same_persistent_keepalive_again_postpones_nothing() {
+    let timers = Timers::default();
+    assert!(timers.set_persistent_keepalive(25, START));
+    assert!(!timers.set_persistent_keepalive(25, after(20_000)));
+    assert_eq!(timers.deadline(), Some(after(25_000)));
+}

@@ -121,6 +121,30 @@ fn only_the_latest_initiation_may_be_answered() {
 }
 
 #[test]
+fn an_initiation_is_not_answered_after_the_next_is_due() {
+    for (millis, ends) in [(5333, true), (5334, false)] {
+        let (mut a, mut b) = sides();
+        let initiation = a.initiate(START).unwrap();
+        let response = b.answer(&initiation, START).unwrap();
+        let end = a.finish(&response, after(millis));
+        assert_eq!(end.err(), (!ends).then_some(HandshakeError::Unexpected));
+        assert_eq!(a.indices_in_use(), usize::from(ends));
+    }
+}
+
+/// The peer renews the session while our initiation is held back on the way.
+#[test]
+fn an_old_initiation_is_forgotten_when_the_peers_is_answered() {
+    for (millis, kept) in [(5333, true), (5334, false)] {
+        let (mut a, mut b) = sides();
+        let _held_back = a.initiate(START).unwrap();
+        let theirs = b.initiate(after(millis)).unwrap();
+        assert!(a.answer(&theirs, after(millis)).is_ok());
+        assert_eq!(a.indices_in_use(), 1 + usize::from(kept));
+    }
+}
+
+#[test]
 fn an_initiation_is_accepted_once() {
     let (mut a, mut b) = sides();
     let first = a.initiate(START).unwrap();
@@ -221,4 +245,27 @@ fn a_response_carries_a_mac2_too() {
     let initiation = a.initiate(after(5000)).unwrap();
     let response = b.answer(&initiation, after(5000)).unwrap();
     assert_eq!(checker.check(&response, source, after(5000)), MacState::Mac2);
+}
+
+/// Each side's keepalive arrives last, when the other's handshake has ended too.
+#[test]
+fn sessions_that_crossed_are_renewed_before_they_expire() {
+    let (mut b, mut a) = sides();
+    let (from_a, from_b) = (a.initiate(START).unwrap(), b.initiate(START).unwrap());
+    let response = a.answer(&from_b, START).unwrap();
+    let _ = b.finish(&response, START).unwrap();
+    let confirms_bs = b.seal(&[], START).unwrap();
+    let response = b.answer(&from_a, START).unwrap();
+    let _ = a.finish(&response, START).unwrap();
+    let confirms_as = a.seal(&[], START).unwrap();
+    a.open(&confirms_bs, START).unwrap();
+    b.open(&confirms_as, START).unwrap();
+    let wants = |millis| {
+        [&a, &b].map(|side| {
+            let keypair = side.peer.reserve(1, after(millis)).unwrap().keypair;
+            side.peer.sent(&keypair, true, after(millis)).initiation
+        })
+    };
+    assert_eq!(wants(169_999), [false, false], "both are responders");
+    assert_eq!(wants(170_000), [true, true]);
 }

@@ -6,6 +6,8 @@ use std::os::unix::net::UnixStream;
 
 use anyhow::{Context, Result, ensure};
 use testbed::Host;
+use wg_config::PublicKey;
+use wg_control::{DeviceUpdate, PeerUpdate};
 
 use crate::{PATIENCE, uapi};
 
@@ -88,5 +90,34 @@ fn clients_that_hang_keep_nobody_out() -> Result<()> {
     let daemon = host.processes()?.pop().context("the daemon is gone")?;
     let threads = std::fs::read_dir(host.path(&format!("/proc/{}/task", daemon.pid)))?.count();
     ensure!(threads < 50, "{threads} threads");
+    Ok(())
+}
+
+#[test]
+fn a_client_that_reads_a_long_answer_is_not_cut() -> Result<()> {
+    let host = Host::new("long")?;
+    host.run("wg-userspace wg0")?.success()?;
+    let peers = (0..20_000_u16).map(|number| {
+        let mut key = [7; 32];
+        key[..2].copy_from_slice(&number.to_le_bytes());
+        PeerUpdate::new(PublicKey::from(key))
+    });
+    let update = DeviceUpdate { peers: peers.collect(), ..DeviceUpdate::default() };
+    uapi::set(&host, "wg0", &update)?;
+    let mut reader = uapi::connect(&host, "wg0")?;
+    reader.set_read_timeout(Some(PATIENCE))?;
+    reader.write_all(b"get=1\n\n")?;
+    let (mut answer, mut silent) = (Vec::new(), Vec::new());
+    let mut bytes = vec![0; 1 << 16];
+    while !answer.ends_with(b"errno=0\n\n") {
+        let length = reader.read(&mut bytes)?;
+        ensure!(length > 0, "cut after {} bytes and {} others", answer.len(), silent.len());
+        answer.extend_from_slice(&bytes[..length]);
+        // Every so often another connects, more of them in the end than may be open.
+        if answer.len() >> 16 > silent.len() {
+            silent.push(uapi::connect(&host, "wg0")?);
+        }
+    }
+    ensure!(silent.len() > 40, "{}", silent.len());
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Descriptors that were opened for the daemon.
 
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::process::Child;
 
@@ -55,7 +55,7 @@ fn an_open_device_and_a_listening_socket_are_taken_over() -> Result<()> {
     drop((tun, socket));
     host.set_up("given0")?;
     let port = eventually("the port", PATIENCE, || {
-        let mut stream = std::os::unix::net::UnixStream::connect(&place).ok()?;
+        let mut stream = UnixStream::connect(&place).ok()?;
         wg_control::uapi::write_get(&mut stream).ok()?;
         let port = wg_control::uapi::read_device(&stream, "given0").ok()?.listen_port;
         (port != 0).then_some(port)
@@ -64,6 +64,37 @@ fn an_open_device_and_a_listening_socket_are_taken_over() -> Result<()> {
     host.delete_link("given0")?;
     ensure!(daemon.wait()?.success());
     ensure!(place.exists(), "a socket elsewhere is its maker's");
+    Ok(())
+}
+
+/// At the end the daemon removes the usual path if its own socket is there, and only then.
+#[test]
+fn a_socket_that_is_taken_over_is_removed_from_the_usual_path_alone() -> Result<()> {
+    for usual in [false, true] {
+        let host = Host::new("place")?;
+        let tun = open_tun(&host, libc::IFF_TUN | libc::IFF_NO_PI)?;
+        // The daemon has to find it under the name that this process gives it, too.
+        let directory =
+            std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(std::process::id().to_string());
+        std::fs::create_dir_all(&directory)?;
+        std::os::unix::fs::symlink(&directory, host.path("/run/wireguard"))?;
+        let theirs = UnixListener::bind(directory.join("given0.sock"))?;
+        let ours = UnixListener::bind(directory.join("other.sock"))?;
+        let given = OwnedFd::from(if usual { theirs } else { ours });
+        let mut daemon = start(&host, &[("WG_TUN_FD", &tun), ("WG_UAPI_FD", &given)])?;
+        drop((tun, given));
+        let name = if usual { "given0.sock" } else { "other.sock" };
+        eventually("an answer", PATIENCE, || {
+            let mut stream = UnixStream::connect(directory.join(name)).ok()?;
+            wg_control::uapi::write_get(&mut stream).ok()?;
+            wg_control::uapi::read_device(&stream, "given0").ok()
+        })?;
+        host.delete_link("given0")?;
+        ensure!(daemon.wait()?.success());
+        ensure!(directory.join("given0.sock").exists() != usual, "usual: {usual}");
+        ensure!(directory.join("other.sock").exists());
+        std::fs::remove_dir_all(&directory)?;
+    }
     Ok(())
 }
 
@@ -82,14 +113,20 @@ fn the_socket_is_named_after_the_device() -> Result<()> {
 #[test]
 fn a_device_of_another_kind_is_refused() -> Result<()> {
     let host = Host::new("refused")?;
-    for flags in [libc::IFF_TAP | libc::IFF_NO_PI, libc::IFF_TUN | libc::IFF_VNET_HDR] {
-        let tun = open_tun(&host, flags)?;
-        let mut daemon = start(&host, &[("WG_TUN_FD", &tun)])?;
-        ensure!(daemon.wait()?.code() == Some(1));
-    }
+    let tap = open_tun(&host, libc::IFF_TAP | libc::IFF_NO_PI)?;
+    let mut daemon = start(&host, &[("WG_TUN_FD", &tap)])?;
+    ensure!(daemon.wait()?.code() == Some(1));
     let output = host
         .run_command(host.command("wg-userspace").env("WG_TUN_FD", "none").arg("wg0"), "")?
         .code(1)?;
     ensure!(output.stderr.contains("WG_TUN_FD: expected the number"), "{}", output.stderr);
+    Ok(())
+}
+
+#[test]
+fn one_descriptor_is_not_both_device_and_socket() -> Result<()> {
+    let host = Host::new("both")?;
+    let output = host.run("env WG_TUN_FD=7 WG_UAPI_FD=07 wg-userspace wg0")?.code(1)?;
+    ensure!(output.stderr.contains("name the same file descriptor"), "{}", output.stderr);
     Ok(())
 }

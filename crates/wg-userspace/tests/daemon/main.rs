@@ -8,6 +8,7 @@ mod interop;
 mod lifetime;
 mod pair;
 mod reconfiguration;
+mod routes;
 mod scale;
 mod traffic;
 mod uapi;

@@ -1,6 +1,6 @@
 //! Changes while packets flow.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -14,26 +14,36 @@ use crate::pair::{
 };
 use crate::{PATIENCE, uapi};
 
-/// Runs `change` while `a` pings `b` without a pause, then wants the tunnel to work.
+/// Runs `change`, after which packets must pass, while `a` pings `b` without a pause. There are
+/// replies before it, and again from when it has begun.
 fn under_traffic(pair: &Pair, change: impl FnOnce() -> Result<()>) -> Result<()> {
-    pair.ping()?;
-    let done = AtomicBool::new(false);
+    let (done, received) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let more_than = |count| {
+        eventually("replies to the traffic", PATIENCE, || {
+            (received.load(Ordering::Relaxed) > count).then_some(())
+        })
+    };
     thread::scope(|scope| {
         let traffic = scope.spawn(|| {
             let ping = Ping {
-                count: 20,
+                count: 1,
                 payload: 1000,
-                patience: Duration::from_millis(50),
+                patience: Duration::from_millis(500),
                 pause: Duration::ZERO,
             };
-            let mut received = 0;
             while !done.load(Ordering::Relaxed) {
-                received +=
-                    pair.a.ping_with(inner_v4(2), ping).map_or(0, |report| report.received());
+                // There may be no peer to send it to just now.
+                let report = pair.a.ping_with(inner_v4(2), ping);
+                let replies = report.map_or(0, |report| report.received());
+                received.fetch_add(replies, Ordering::Relaxed);
             }
-            received
         });
-        let changed = change();
+        let changed = more_than(0)
+            .and_then(|()| {
+                let before = received.load(Ordering::Relaxed);
+                change().map(|()| before)
+            })
+            .and_then(more_than);
         done.store(true, Ordering::Relaxed);
         traffic.join().expect("the traffic does not panic");
         changed

@@ -1,0 +1,133 @@
+//! Datagrams in from one UDP socket: `recvmmsg`, with many datagrams of one sender in one buffer
+//! where the kernel has `UDP_GRO`.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use nix::errno::Errno;
+use nix::libc;
+
+use crate::datagrams::empty_header;
+use crate::endpoint::Endpoint;
+use crate::pktinfo::{Control, Name};
+use crate::slots::{BATCH, MAX_PACKET, Slots};
+
+/// Bytes to take at once, about: what is opened next should still be in the processor's cache,
+/// and what waits in the socket may yet be dropped there.
+const TARGET: usize = 128 * 1024;
+
+/// Datagrams as they came; made once and used again.
+pub(crate) struct ReceivedBatch {
+    slots: Slots,
+    datagrams: Vec<Received>,
+    endpoints: [Option<Endpoint>; BATCH],
+    names: [Name; BATCH],
+    controls: [Control; BATCH],
+    /// Slots to offer to the kernel next.
+    offered: usize,
+}
+
+/// A datagram's place.
+#[derive(Clone, Copy)]
+struct Received {
+    slot: usize,
+    start: usize,
+    length: usize,
+}
+
+impl ReceivedBatch {
+    pub(crate) fn new() -> Self {
+        Self {
+            slots: Slots::new(),
+            datagrams: Vec::with_capacity(4 * BATCH),
+            endpoints: [None; BATCH],
+            names: [Name::EMPTY; BATCH],
+            controls: [Control::EMPTY; BATCH],
+            offered: BATCH,
+        }
+    }
+
+    /// Waits for a datagram and takes those that are there behind it; returns how many.
+    pub(crate) fn receive(&mut self, socket: BorrowedFd<'_>) -> Result<usize, Errno> {
+        let mut parts = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; BATCH];
+        let mut headers = [empty_header(); BATCH];
+        let slots = self.slots.iter_mut().take(self.offered);
+        for (i, slot) in slots.enumerate() {
+            parts[i] = libc::iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: MAX_PACKET };
+            let header = &mut headers[i].msg_hdr;
+            header.msg_name = (&raw mut self.names[i]).cast();
+            header.msg_namelen = Name::CAPACITY as u32;
+            header.msg_iov = &raw mut parts[i];
+            header.msg_iovlen = 1;
+            header.msg_control = (&raw mut self.controls[i]).cast();
+            header.msg_controllen = Control::CAPACITY;
+        }
+        // SAFETY: each of the first `offered` headers points to a name, a control buffer and a
+        // part of the lengths it says, and each part to its own slot of at least MAX_PACKET
+        // bytes; all outlive the call and nothing else refers to them.
+        let received = Errno::result(unsafe {
+            libc::recvmmsg(
+                socket.as_raw_fd(),
+                headers.as_mut_ptr(),
+                self.offered as u32,
+                libc::MSG_WAITFORONE,
+                std::ptr::null_mut(),
+            )
+        })? as usize;
+        self.datagrams.clear();
+        let mut bytes = 0;
+        for (slot, header) in headers[..received].iter().enumerate() {
+            let length = (header.msg_len as usize).min(MAX_PACKET);
+            let said = self.controls[slot].read(header.msg_hdr.msg_controllen);
+            self.endpoints[slot] =
+                self.names[slot].read().map(|address| Endpoint { address, source: said.source });
+            self.split(slot, length, said.segment_size);
+            bytes += length;
+        }
+        let average = bytes.checked_div(received).unwrap_or(0).max(1);
+        self.offered = (TARGET / average).clamp(2, BATCH);
+        Ok(self.datagrams.len())
+    }
+
+    /// Notes the datagrams of `size` bytes in a slot; the last may be shorter.
+    fn split(&mut self, slot: usize, length: usize, size: Option<usize>) {
+        let size = size.unwrap_or(length).max(1);
+        let starts = (0..length.max(1)).step_by(size);
+        self.datagrams.extend(starts.map(|at| Received {
+            slot,
+            start: Slots::start(slot) + at,
+            length: size.min(length - at),
+        }));
+    }
+
+    /// Datagram `index`.
+    pub(crate) fn bytes(&self, index: usize) -> &[u8] {
+        let Received { start, length, .. } = self.datagrams[index];
+        &self.slots.memory()[start..][..length]
+    }
+
+    /// Datagram `index`, to be opened in place.
+    pub(crate) fn bytes_mut(&mut self, index: usize) -> &mut [u8] {
+        let Received { start, length, .. } = self.datagrams[index];
+        &mut self.slots.memory_mut()[start..][..length]
+    }
+
+    /// Where datagram `index` begins in [`ReceivedBatch::memory`].
+    pub(crate) fn start(&self, index: usize) -> usize {
+        self.datagrams[index].start
+    }
+
+    /// Where datagram `index` came from.
+    pub(crate) fn endpoint(&self, index: usize) -> Option<Endpoint> {
+        self.endpoints[self.datagrams[index].slot]
+    }
+
+    /// The memory that the datagrams are in.
+    pub(crate) fn memory(&self) -> &[u8] {
+        self.slots.memory()
+    }
+
+    /// The memory that the datagrams are in.
+    pub(crate) fn memory_mut(&mut self) -> &mut [u8] {
+        self.slots.memory_mut()
+    }
+}
