@@ -2,7 +2,7 @@
 //! names the place and the value, and nothing changed. The programs' own tests have more.
 
 use anyhow::{Result, ensure};
-use culvert_tests::{Daemon, Keys};
+use culvert_tests::{Daemon, Keys, wait_for_sockets};
 use testbed::{Host, Output};
 
 /// A file with one mistake.
@@ -93,12 +93,15 @@ fn wg_takes_no_part_of_a_wrong_file() -> Result<()> {
 #[test]
 fn wg_quick_says_what_stands_in_the_way() -> Result<()> {
     let host = Host::new("wg-quick")?;
-    let config = format!("[Interface]\nPrivateKey = {}\n", Keys::generate(&host)?.private);
+    let key = Keys::generate(&host)?.private;
+    let config = format!("[Interface]\nPrivateKey = {key}\nListenPort = 51820\n");
     let long = "/etc/wireguard/sixteen-bytes-xx.conf";
     host.write_file(long, &config, 0o600)?;
     unchanged(&host, &format!("wg-quick up {long}"), "a long name", &["valid interface name"])?;
     host.write_file("/etc/wireguard/wg0.conf", &config, 0o600)?;
     host.run("wg-quick up wg0")?.success()?;
+    wait_for_sockets(&host, 51820)?;
+    host.wait_for_ipv6("wg0")?;
     unchanged(&host, "wg-quick up wg0", "up already", &["wg0", "already exists"])?;
     host.run("wg-quick down wg0")?.success()?;
     without_tun(&host)?;

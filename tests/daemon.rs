@@ -69,10 +69,19 @@ impl Keys {
     /// # Errors
     /// When the original `wg` cannot be fetched.
     pub fn generate(host: &Host) -> Result<Self> {
+        let private = host.run(&format!("{} genkey", original_wg()?))?.success()?.stdout;
+        let public = Self::public(host, &private)?;
+        Ok(Self { private: private.trim().to_owned(), public })
+    }
+
+    /// The public key that belongs to a private one, both in base64.
+    ///
+    /// # Errors
+    /// When the original `wg` cannot be fetched.
+    pub fn public(host: &Host, private: &str) -> Result<String> {
         let wg = original_wg()?;
-        let private = host.run(&format!("{wg} genkey"))?.success()?.stdout;
-        let public = host.run_with_input(&format!("{wg} pubkey"), &private)?.success()?.stdout;
-        Ok(Self { private: private.trim().to_owned(), public: public.trim().to_owned() })
+        let public = host.run_with_input(&format!("{wg} pubkey"), private)?.success()?.stdout;
+        Ok(public.trim().to_owned())
     }
 
     /// Makes a preshared key, in base64.

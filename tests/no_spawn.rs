@@ -8,20 +8,24 @@ use anyhow::{Context, Result, ensure};
 use culvert_tests::Keys;
 use testbed::{Host, packages};
 
+/// A full tunnel, with all that it needs.
+const SCRIPT: &str = "wg-quick up wg0 && wg-quick reload wg0 && wg-quick save wg0 && \
+                      wg-quick down wg0";
+
 #[test]
 fn up_and_down_start_nothing_but_the_daemon_and_hooks() -> Result<()> {
     packages::ensure(&["strace"])?;
     let host = Host::new("traced")?;
     let config = format!(
         "[Interface]\nPrivateKey = {}\nAddress = 10.7.0.1/24, fd07::1/64\nPostUp = true\n\
-         [Peer]\nPublicKey = {}\nAllowedIPs = 10.8.0.0/16, fd08::/64\nEndpoint = 192.0.2.1:51820\n",
+         [Peer]\nPublicKey = {}\nAllowedIPs = 0.0.0.0/0, ::/0, 10.8.0.0/16, fd08::/64\nEndpoint = 192.0.2.1:51820\n",
         Keys::generate(&host)?.private,
         Keys::generate(&host)?.public,
     );
     host.write_file("/etc/wireguard/wg0.conf", config, 0o600)?;
     let mut strace = host.command("strace");
     strace.args(["-f", "-qq", "-e", "trace=execve,execveat", "-e", "signal=none"]);
-    strace.args(["-o", "/run/trace", "sh", "-c", "wg-quick up wg0 && wg-quick down wg0"]);
+    strace.args(["-o", "/run/trace", "sh", "-c", SCRIPT]);
     host.run_command(&mut strace, "")?.success()?;
 
     let trace = host.read_file("/run/trace")?;
@@ -32,7 +36,8 @@ fn up_and_down_start_nothing_but_the_daemon_and_hooks() -> Result<()> {
         let name = Path::new(path).file_name().context("a program has a name")?;
         started.push(name.to_string_lossy().into_owned());
     }
-    let expected = ["sh", "wg-quick", "wg-userspace", "bash", "wg-quick"];
+    let quick = "wg-quick";
+    let expected = ["sh", quick, "wg-userspace", "bash", quick];
     // The daemon may or may not start itself again for the background.
     started.dedup();
     ensure!(started == expected, "{started:?}\n{trace}");
@@ -63,8 +68,14 @@ fn sources_name_no_program_but_the_hooks_shell() -> Result<()> {
         }
     }
     ensure!(searched > 40, "only {searched} source files found");
-    let hooks = ["wg-quick/src/hook.rs bash", "wg-quick/src/hook.rs sh"];
-    ensure!(named.iter().eq(hooks.iter()), "{named:?}");
+    // The shells of hooks, and who manages the resolver.
+    let expected = [
+        "wg-quick/src/dns.rs resolvconf",
+        "wg-quick/src/dns.rs resolvectl",
+        "wg-quick/src/hook.rs bash",
+        "wg-quick/src/hook.rs sh",
+    ];
+    ensure!(named.iter().eq(expected.iter()), "{named:?}");
     Ok(())
 }
 

@@ -57,7 +57,7 @@ impl Pair {
             host.add_address("wg0", &format!("{}/64", INNER_V6[me]))?;
             host.set_mtu("wg0", MTU)?;
             host.set_up("wg0")?;
-            wait_for_socket(host)?;
+            wait_for_sockets(host, PORT)?;
         }
         let [initiator, responder] = hosts;
         Ok(Self { initiator, responder })
@@ -76,12 +76,15 @@ impl Pair {
     }
 }
 
-/// Waits until the daemon, which sees its interface come up in its own time, has bound its port in
+/// Waits until the daemon, which sees its interface come up in its own time, has bound `port` in
 /// both families. A handshake that came before would be tried again only seconds later.
-fn wait_for_socket(host: &Host) -> Result<()> {
+///
+/// # Errors
+/// When that does not happen within seconds.
+pub fn wait_for_sockets(host: &Host, port: u16) -> Result<()> {
     let bound = |family: &str| {
         let sockets = fs::read_to_string(format!("/proc/thread-self/net/{family}")).ok()?;
-        sockets.contains(&format!(":{PORT:04X} ")).then_some(())
+        sockets.contains(&format!(":{port:04X} ")).then_some(())
     };
     host.in_network(|| {
         let limit = Duration::from_secs(20);

@@ -5,7 +5,8 @@ use testbed::Host;
 
 use crate::daemon::{Daemon, Keys, original_wg};
 
-const COLUMNS: [&str; 12] = [
+/// What `wg show INTERFACE` takes behind the name.
+pub const COLUMNS: [&str; 12] = [
     "public-key",
     "private-key",
     "listen-port",
@@ -27,14 +28,25 @@ const COLUMNS: [&str; 12] = [
 pub fn everything_is_shown_alike(daemon: Daemon) -> Result<()> {
     let original = original_wg()?;
     for configuring in ["wg", &original] {
-        let host = Host::new("shown")?;
-        daemon.start(&host, "wg0")?;
-        daemon.start(&host, "empty")?;
-        let config = rich_config(&host)?;
-        host.run_with_input(&format!("{configuring} setconf wg0 /dev/stdin"), config)?.success()?;
-        same_everywhere(&host, daemon, &["wg0", "empty"])?;
+        let host = configured(daemon, configuring)?;
+        for settings in [&[][..], &[("WG_COLOR_MODE", "always")], &[("WG_HIDE_KEYS", "never")]] {
+            shown_alike(&host, daemon, &["wg0", "empty"], settings)?;
+        }
     }
     Ok(())
+}
+
+/// A host with a richly configured `wg0` and an interface `empty`.
+///
+/// # Errors
+/// When any step fails.
+pub fn configured(daemon: Daemon, configuring: &str) -> Result<Host> {
+    let host = Host::new("shown")?;
+    daemon.start(&host, "wg0")?;
+    daemon.start(&host, "empty")?;
+    let config = rich_config(&host)?;
+    host.run_with_input(&format!("{configuring} setconf wg0 /dev/stdin"), config)?.success()?;
+    Ok(host)
 }
 
 /// Two interfaces get the same commands, one from our `wg` and one from the original; after each
@@ -91,11 +103,17 @@ pub fn changes_lead_to_the_same_device(daemon: Daemon) -> Result<()> {
     Ok(())
 }
 
-/// All that `wg show` and `wg showconf` can print about `interfaces` and about all is alike.
+/// All that `wg show` and `wg showconf` can print about `interfaces` and about all is alike, with
+/// `settings` in the environment.
 ///
 /// # Errors
 /// The first form in which it is not.
-pub fn same_everywhere(host: &Host, daemon: Daemon, interfaces: &[&str]) -> Result<()> {
+pub fn shown_alike(
+    host: &Host,
+    daemon: Daemon,
+    interfaces: &[&str],
+    settings: &[(&str, &str)],
+) -> Result<()> {
     let mut forms = vec!["show".to_owned(), "show interfaces".to_owned()];
     for interface in interfaces {
         forms.push(format!("showconf {interface}"));
@@ -104,11 +122,8 @@ pub fn same_everywhere(host: &Host, daemon: Daemon, interfaces: &[&str]) -> Resu
         forms.push(format!("show {interface}"));
         forms.extend(COLUMNS.iter().map(|column| format!("show {interface} {column}")));
     }
-    for settings in [&[][..], &[("WG_COLOR_MODE", "always")], &[("WG_HIDE_KEYS", "never")]] {
-        for form in &forms {
-            same(host, daemon, form, settings)
-                .with_context(|| format!("{daemon:?} {settings:?}"))?;
-        }
+    for form in &forms {
+        same(host, daemon, form, settings).with_context(|| format!("{daemon:?} {settings:?}"))?;
     }
     Ok(())
 }

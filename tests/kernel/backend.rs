@@ -130,7 +130,7 @@ fn every_flag_does_what_it_says() -> Result<()> {
 }
 
 #[test]
-fn five_thousand_peers_with_twenty_allowed_ips_go_in_and_come_back() -> Result<()> {
+fn many_peers_go_in_and_come_back_in_many_messages() -> Result<()> {
     vm::test_within(Duration::from_secs(300), || {
         let name = interface("wg0")?;
         let before =
@@ -141,7 +141,7 @@ fn five_thousand_peers_with_twenty_allowed_ips_go_in_and_come_back() -> Result<(
             listen_port: Some(51820),
             fwmark: Some(1),
             replace_peers: true,
-            peers: (0..5_000).map(many_allowed_ips(20)).collect(),
+            peers: (0..1_000).map(many_allowed_ips(20)).collect(),
         };
         kernel::set(name, &update)?;
         holds_exactly(name, &update)
@@ -149,10 +149,10 @@ fn five_thousand_peers_with_twenty_allowed_ips_go_in_and_come_back() -> Result<(
 }
 
 #[test]
-fn a_peer_with_twenty_thousand_allowed_ips_goes_in_and_comes_back() -> Result<()> {
+fn a_peer_with_many_allowed_ips_goes_in_and_comes_back_in_many_messages() -> Result<()> {
     vm::test_within(Duration::from_secs(300), || {
         let name = interface("wg0")?;
-        let peer = PeerUpdate { replace_allowed_ips: true, ..many_allowed_ips(20_000)(1) };
+        let peer = PeerUpdate { replace_allowed_ips: true, ..many_allowed_ips(5_000)(1) };
         // What is replaced has to go, though the change takes many messages.
         let before =
             PeerUpdate { allowed_ips: vec![give("::/0")?], ..PeerUpdate::new(peer.public_key) };
@@ -162,7 +162,7 @@ fn a_peer_with_twenty_thousand_allowed_ips_goes_in_and_comes_back() -> Result<()
         holds_exactly(name, &update)?;
 
         // No part of a change to a peer that is not there brings it about.
-        let stranger = PeerUpdate { update_only: true, ..many_allowed_ips(20_000)(2) };
+        let stranger = PeerUpdate { update_only: true, ..many_allowed_ips(5_000)(2) };
         set_peers(name, [stranger])?;
         holds_exactly(name, &update)
     })

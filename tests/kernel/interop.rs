@@ -75,7 +75,7 @@ fn talk(initiator: Daemon, responder: Daemon, outer: [&str; 2]) -> Result<()> {
             ensure!(report.loss() == 0, "{initiator:?} and {responder:?}: {report}");
         }
     }
-    let amount = Amount::Bytes(1 << 20);
+    let amount = Amount::Bytes(1 << 18);
     for (there, back) in pair.responder_addresses().into_iter().zip(pair.initiator_addresses()) {
         tcp_transfer(one, two, there, amount, STALL)?;
         tcp_transfer(two, one, back, amount, STALL)?;

@@ -3,6 +3,7 @@
 //! All cases share one guest, so they are one program.
 
 mod backend;
+mod compliance;
 mod cookie;
 mod interop;
 mod wg;

@@ -14,7 +14,7 @@ const TOPICS: [&str; 5] = ["ip addr", "ip -4 route", "ip -6 route", "ip -4 rule"
 #[test]
 fn up_and_down_do_what_the_original_does() -> Result<()> {
     vm::test_within(MINUTES, || {
-        for settings in ["", "Table = 1234\n", "Table = off\n", "MTU = 1380\nListenPort = 7\n"] {
+        for settings in ["", "Table = 1234\nMTU = 1380\n", "Table = off\nListenPort = 7\n"] {
             let hosts = [host("ours")?, host("original")?];
             let config = config(&hosts[0], settings)?;
             let original = originals::wg_quick()?.display().to_string();

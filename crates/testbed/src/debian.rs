@@ -126,35 +126,38 @@ pub(crate) fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
 /// The archive that this machine's own release comes from.
 fn mirror() -> Option<String> {
     let release = fs::read_to_string("/etc/os-release").ok()?;
-    let suite = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="))?;
+    let codename = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="))?;
+    let suites = [codename.trim_matches('"'), "stable", "testing", "unstable", "sid"];
     let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
     files.extend(files_below(Path::new("/etc/apt/sources.list.d")).unwrap_or_default());
-    files
-        .iter()
-        .find_map(|file| mirror_in(&fs::read_to_string(file).ok()?, suite.trim_matches('"')))
+    let sources = files.iter().filter_map(|file| fs::read_to_string(file).ok());
+    choose(sources.flat_map(|text| mirrors_in(&text, &suites)))
 }
 
-/// The archive that a list of sources, in either of apt's two formats, names for `suite`.
-fn mirror_in(sources: &str, suite: &str) -> Option<String> {
-    for stanza in sources.split("\n\n") {
+/// Others than Debian name their suites after its releases too; only Debian's archive and its
+/// mirrors are found at `/debian` everywhere.
+fn choose(mirrors: impl IntoIterator<Item = String>) -> Option<String> {
+    mirrors.into_iter().min_by_key(|uri| !uri.trim_end_matches('/').ends_with("/debian"))
+}
+
+/// The archives that a list of sources, in either of apt's two formats, names for one of `suites`.
+fn mirrors_in(sources: &str, suites: &[&str]) -> Vec<String> {
+    let stanzas = sources.split("\n\n").filter_map(|stanza| {
         let field = |name: &str| {
             let line = stanza.lines().find_map(|line| line.strip_prefix(name))?;
             Some(line.split_whitespace())
         };
-        if let (Some(mut suites), Some(mut uris)) = (field("Suites:"), field("URIs:"))
-            && suites.any(|word| word == suite)
-        {
-            return uris.next().map(str::to_owned);
-        }
-    }
-    sources.lines().find_map(|line| {
+        field("Suites:")?.any(|word| suites.contains(&word)).then(|| field("URIs:")?.next())?
+    });
+    let lines = sources.lines().filter_map(|line| {
         let line = line.strip_prefix("deb ")?.trim_start();
         let line =
             line.strip_prefix('[').map_or(line, |rest| rest.split_once(']').map_or("", |p| p.1));
         let mut words = line.split_whitespace();
         let uri = words.next()?;
-        (words.next()? == suite).then(|| uri.to_owned())
-    })
+        suites.contains(&words.next()?).then_some(uri)
+    });
+    stanzas.chain(lines).map(str::to_owned).collect()
 }
 
 #[cfg(test)]
@@ -163,13 +166,15 @@ mod tests {
 
     #[test]
     fn mirror_of_the_running_release_in_both_formats() {
-        let stanzas = "Types: deb\nURIs: http://other.example/x\nSuites: stable\n\n\
-                       Types: deb\nURIs: http://mirror.example/debian\nSuites: bookworm bookworm-updates\n";
-        assert_eq!(mirror_in(stanzas, "bookworm").as_deref(), Some("http://mirror.example/debian"));
-        let lines = "# deb http://no.example/ bookworm main\n\
-                     deb http://security.example/ bookworm-security main\n\
-                     deb [signed-by=/a b=c] http://mirror.example/debian bookworm main\n";
-        assert_eq!(mirror_in(lines, "bookworm").as_deref(), Some("http://mirror.example/debian"));
-        assert_eq!(mirror_in(lines, "trixie"), None);
+        let chosen = |text: &str, suite| choose(mirrors_in(text, &[suite]));
+        let stanzas = "Types: deb\nURIs: http://vendor.example/repository\nSuites: bookworm\n\n\
+                       Types: deb\nURIs: http://other.example/debian\nSuites: stable\n\n\
+                       Types: deb\nURIs: http://mirror.example/debian/\nSuites: bookworm bookworm-updates\n";
+        assert_eq!(chosen(stanzas, "bookworm").as_deref(), Some("http://mirror.example/debian/"));
+        let lines = "# deb http://no.example/debian bookworm main\n\
+                     deb http://security.example/debian bookworm-security main\n\
+                     deb [signed-by=/a b=c] http://mirror.example/all bookworm main\n";
+        assert_eq!(chosen(lines, "bookworm").as_deref(), Some("http://mirror.example/all"));
+        assert_eq!(chosen(lines, "trixie"), None);
     }
 }

@@ -87,10 +87,11 @@ fn a_daemon_that_holds_the_output_is_named() -> Result<()> {
 #[test]
 fn daemons_end_with_the_host() -> Result<()> {
     let host = Host::new("daemons")?;
-    start_daemon(&host, 4712)?;
-    assert_eq!(running_outside("sleep 4712")?, 1);
+    let seconds = nobody_elses_seconds(std::process::id(), 1);
+    start_daemon(&host, seconds)?;
+    assert_eq!(running_outside(seconds)?, 1);
     drop(host);
-    assert_eq!(running_outside("sleep 4712")?, 0);
+    assert_eq!(running_outside(seconds)?, 0);
     Ok(())
 }
 
@@ -100,21 +101,27 @@ fn daemons_end_with_the_killed_test() -> Result<()> {
         .args(["--exact", "waits_to_be_killed", "--ignored"])
         .stdout(Stdio::null())
         .spawn()?;
+    let seconds = nobody_elses_seconds(test.id(), 2);
     let limit = Duration::from_secs(20);
-    eventually("the daemon", limit, || (running_outside("sleep 4713").ok()? == 1).then_some(()))?;
+    eventually("the daemon", limit, || (running_outside(seconds).ok()? == 1).then_some(()))?;
     test.kill()?;
     test.wait()?;
-    eventually("its end", limit, || (running_outside("sleep 4713").ok()? == 0).then_some(()))
+    eventually("its end", limit, || (running_outside(seconds).ok()? == 0).then_some(()))
 }
 
 #[test]
 #[ignore = "another test starts this one in a process of its own"]
 fn waits_to_be_killed() -> Result<()> {
     let host = Host::new("killed")?;
-    start_daemon(&host, 4713)?;
+    start_daemon(&host, nobody_elses_seconds(std::process::id(), 2))?;
     loop {
         std::thread::park();
     }
+}
+
+/// A number of seconds to sleep that tells this test's process from others on the machine.
+fn nobody_elses_seconds(process: u32, test: u32) -> u32 {
+    process * 10 + test
 }
 
 fn start_daemon(host: &Host, seconds: u32) -> Result<()> {
@@ -126,8 +133,8 @@ fn start_daemon(host: &Host, seconds: u32) -> Result<()> {
     })
 }
 
-fn running_outside(command: &str) -> Result<usize> {
-    let arguments = command.replace(' ', "\0") + "\0";
+fn running_outside(seconds: u32) -> Result<usize> {
+    let arguments = format!("sleep\0{seconds}\0");
     let mut count = 0;
     for entry in fs::read_dir("/proc")? {
         let file = entry?.path().join("cmdline");

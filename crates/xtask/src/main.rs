@@ -1,7 +1,10 @@
 //! Culvert's development commands: `cargo xtask …`.
 
+mod bench;
 mod build;
+mod completions;
 mod demo;
+mod fuzz;
 mod leftovers;
 mod terminal;
 mod test;
@@ -10,6 +13,8 @@ mod vm;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use fuzz::Enough;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Culvert's development commands")]
@@ -20,8 +25,26 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Measure how fast the programs are, beside the originals.
+    Bench {
+        #[command(subcommand)]
+        bench: bench::Bench,
+    },
+    /// Write the shell completions of wg anew.
+    Completions,
     /// Bring up a tunnel between two hosts on this machine, use it, and take it down.
     Demo,
+    /// Feed what reads strangers' bytes with made-up ones.
+    Fuzz {
+        /// The targets; all of them when none is named.
+        targets: Vec<String>,
+        /// How long each runs.
+        #[arg(long, default_value_t = 30)]
+        seconds: u32,
+        /// Instead of a time, how often each is executed.
+        #[arg(long)]
+        executions: Option<u64>,
+    },
     /// Install what the tests need, build everything, and run all tests.
     Test {
         /// Also what takes minutes: a gigabyte each way, traffic across a rekey.
@@ -39,7 +62,13 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
+        Command::Bench { bench } => bench::run(&bench).map(|()| ExitCode::SUCCESS),
+        Command::Completions => completions::run().map(|()| ExitCode::SUCCESS),
         Command::Demo => demo::run().map(|()| ExitCode::SUCCESS),
+        Command::Fuzz { targets, seconds, executions } => {
+            let enough = executions.map_or(Enough::Seconds(seconds), Enough::Executions);
+            fuzz::run(&targets, enough).map(|()| ExitCode::SUCCESS)
+        }
         Command::Test { long } => test::run(long).map(|()| ExitCode::SUCCESS),
         Command::Vm { command } => vm::run(&command),
     };

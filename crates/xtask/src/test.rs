@@ -11,7 +11,18 @@ use testbed::{originals, packages, privileges, programs, vm};
 use crate::build;
 
 /// Debian packages whose programs the tests call.
-const PACKAGES: [&str; 4] = ["bash", "debian-archive-keyring", "iproute2", "strace"];
+const PACKAGES: [&str; 10] = [
+    "bash",
+    "debian-archive-keyring",
+    "fish",
+    "iproute2",
+    "iptables",
+    "nftables",
+    "procps",
+    "strace",
+    "systemd",
+    "zsh",
+];
 
 /// Installs, fetches, builds and tests. `long` adds the tests that take minutes.
 pub(crate) fn run(long: bool) -> Result<()> {
@@ -79,10 +90,17 @@ impl Total {
 fn tell_kernel_cases(record: &str) {
     let (passed, skipped): (Vec<_>, Vec<_>) =
         record.lines().partition(|line| line.starts_with("passed"));
-    println!("\nOn the kernel module: {} passed, {} skipped.", passed.len(), skipped.len());
+    let seconds: f64 = passed.iter().filter_map(|line| seconds(line)).sum();
+    let (passed, missed) = (passed.len(), skipped.len());
+    println!("\nOn the kernel module: {passed} passed in {seconds:.0} s, {missed} skipped.");
     for line in skipped {
         println!("{line}");
     }
+}
+
+/// The time in a line as `passed NAME in SECONDS s`.
+fn seconds(line: &str) -> Option<f64> {
+    line.strip_suffix(" s")?.rsplit(' ').next()?.parse().ok()
 }
 
 /// The number before `what` in a summary as `test result: ok. 9 passed; 0 failed; …`.
@@ -97,7 +115,7 @@ fn count(line: &str, what: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::count;
+    use super::{count, seconds};
 
     #[test]
     fn counts_come_from_summaries_only() {
@@ -107,5 +125,11 @@ mod tests {
             (9, 2, 1)
         );
         assert_eq!(count("3 passed; by a test that prints", "passed"), 0);
+    }
+
+    #[test]
+    fn seconds_come_from_the_end_of_a_line() {
+        assert_eq!(seconds("passed a::b in 12.5 s"), Some(12.5));
+        assert_eq!(seconds("SKIPPED a::b: no guest"), None);
     }
 }

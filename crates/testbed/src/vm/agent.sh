@@ -6,7 +6,7 @@ exec 3<>/dev/ttyS0
 stty raw -echo <&3
 run() {
     cd "/jobs/$1"
-    timeout --kill-after=2 "$2" unshare --net --mount --pid --ipc --fork --kill-child --mount-proc \
+    timeout --kill-after=10 "$2" unshare --net --mount --pid --ipc --fork --kill-child --mount-proc \
         bash -c 'mount -t sysfs sys /sys; mount -t tmpfs run /run; ip link set lo up
             exec bash ./script' </dev/null >out 2>err 3>&-
     echo "$1 $?" >&3

@@ -5,7 +5,8 @@ use std::env;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Write as _;
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -15,7 +16,7 @@ use crate::{originals, programs};
 /// Set in a guest.
 const INSIDE: &str = "CULVERT_GUEST";
 
-/// Names a file that gets a line for each test: `passed NAME`, or `SKIPPED NAME: REASON`.
+/// Names a file that gets a line for each test: `passed NAME in SECONDS s`, or `SKIPPED NAME: REASON`.
 pub const RECORD: &str = "CULVERT_KERNEL_RECORD";
 
 /// What a test gets unless it says otherwise.
@@ -78,12 +79,17 @@ pub fn test_within(limit: Duration, body: impl FnOnce() -> Result<()>) -> Result
         "exec '{}' --exact '{name}' --include-ignored --nocapture --test-threads=1",
         program.display()
     )?;
+    // The guest has one processor: side by side, tests would only be in each other's way.
+    static TURN: Mutex<()> = Mutex::new(());
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let start = Instant::now();
     let finished = guest.job(name)?.limit(limit).run(&script)?;
+    drop(turn);
     // A name that fits no test is no failure to the test harness.
     if finished.code != 0 || !finished.stdout.contains("test result: ok. 1 passed;") {
         bail!("{finished}");
     }
-    tell(&format!("passed {name}"))
+    tell(&format!("passed {name} in {:.1} s", start.elapsed().as_secs_f64()))
 }
 
 /// Adds to the record of what was tried on the kernel module, which is where [`RECORD`] says, else
