@@ -103,10 +103,17 @@ impl Signals {
             if let Some(status) = child.try_wait()? {
                 return interrupt.map_or(Ok(status), |interrupt| Err(interrupt.into()));
             }
+            // A process that was being started while the signal went round has missed it.
+            let patience = interrupt.map_or(PollTimeout::NONE, |_| PollTimeout::from(REMINDER));
             let mut descriptors = [PollFd::new(self.descriptor.as_fd(), PollFlags::POLLIN)];
-            match poll(&mut descriptors, PollTimeout::NONE) {
-                Ok(_) | Err(Errno::EINTR) => {}
-                Err(errno) => return Err(errno.into()),
+            match (poll(&mut descriptors, patience), interrupt) {
+                (Ok(0), Some(Interrupted(signal))) => {
+                    for pid in family(child.id()) {
+                        let _ = kill(pid, signal);
+                    }
+                }
+                (Ok(_) | Err(Errno::EINTR), _) => {}
+                (Err(errno), _) => return Err(errno.into()),
             }
         }
     }
@@ -160,6 +167,9 @@ fn set_action(signal: Signal, handler: SigHandler) -> Result<SigHandler, Errno> 
     // SAFETY: the handler is SIG_DFL or SIG_IGN, so no code of ours runs in signal context.
     Ok(unsafe { sigaction(signal, &action) }?.handler())
 }
+
+/// Milliseconds until what has not ended is signalled again.
+const REMINDER: u16 = 3000;
 
 /// A process and its descendants, from `/proc`; the process alone where that is not mounted.
 fn family(root: u32) -> Vec<Pid> {
