@@ -5,21 +5,11 @@ use testbed::Host;
 
 use crate::daemon::{Daemon, Keys, original_wg};
 
+#[path = "../crates/wg/src/columns.rs"]
+mod columns;
+
 /// What `wg show INTERFACE` takes behind the name.
-pub const COLUMNS: [&str; 12] = [
-    "public-key",
-    "private-key",
-    "listen-port",
-    "fwmark",
-    "peers",
-    "preshared-keys",
-    "endpoints",
-    "allowed-ips",
-    "latest-handshakes",
-    "transfer",
-    "persistent-keepalive",
-    "dump",
-];
+pub const COLUMNS: [&str; 12] = columns::COLUMNS;
 
 /// Whatever configures an interface, ours and the original show it and an empty one alike.
 ///

@@ -3,6 +3,7 @@
 //! The arguments are read by hand: the original's usage texts and the order in which it finds
 //! faults are part of what scripts know.
 
+mod columns;
 mod conf;
 mod dump;
 mod endpoint;

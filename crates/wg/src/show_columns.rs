@@ -7,6 +7,7 @@ use wg_config::{PresharedKey, PrivateKey};
 use wg_control::Device;
 use zeroize::Zeroizing;
 
+use crate::columns::COLUMNS;
 use crate::dump;
 use crate::endpoint::Shown;
 
@@ -56,17 +57,7 @@ fn write_of_peers(
     column: &str,
     prefix: &str,
 ) -> Option<io::Result<()>> {
-    let is_column = matches!(
-        column,
-        "peers"
-            | "preshared-keys"
-            | "endpoints"
-            | "allowed-ips"
-            | "latest-handshakes"
-            | "transfer"
-            | "persistent-keepalive"
-    );
-    is_column.then(|| {
+    COLUMNS.contains(&column).then(|| {
         device.peers.iter().try_for_each(|peer| {
             write!(w, "{prefix}{}", peer.public_key)?;
             match column {

@@ -1,6 +1,8 @@
 //! The usage texts. They are the original's to the byte: completions and scripts are made from
 //! them.
 
+use crate::columns::COLUMNS;
+
 /// The version of the original that this one behaves like, where scripts look for it, and ours.
 pub(crate) const VERSION: &str =
     concat!("wireguard-tools v1.0.20260223 - Culvert ", env!("CARGO_PKG_VERSION"));
@@ -27,11 +29,8 @@ You may pass `--help' to any of these subcommands to view usage.
 }
 
 pub(crate) fn show(program: &str) -> String {
-    format!(
-        "Usage: {program} show {{ <interface> | all | interfaces }} [public-key | private-key | \
-         listen-port | fwmark | peers | preshared-keys | endpoints | allowed-ips | \
-         latest-handshakes | transfer | persistent-keepalive | dump]"
-    )
+    let columns = COLUMNS.join(" | ");
+    format!("Usage: {program} show {{ <interface> | all | interfaces }} [{columns}]")
 }
 
 pub(crate) fn set(program: &str) -> String {

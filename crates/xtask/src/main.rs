@@ -30,7 +30,7 @@ enum Command {
         #[command(subcommand)]
         bench: bench::Bench,
     },
-    /// Write the shell completions of wg anew.
+    /// Write the shell completions anew.
     Completions,
     /// Bring up a tunnel between two hosts on this machine, use it, and take it down.
     Demo,

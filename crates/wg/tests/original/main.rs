@@ -2,6 +2,8 @@
 //! the same requests to the daemon. Needs root.
 
 mod bench;
+#[path = "../../src/columns.rs"]
+mod columns;
 mod conf;
 mod daemon;
 mod keys;

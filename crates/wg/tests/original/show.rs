@@ -8,21 +8,7 @@ use nix::sys::signal::Signal;
 use testbed::{originals, programs};
 
 use crate::bench::{Bench, full_answer};
-
-const COLUMNS: [&str; 12] = [
-    "public-key",
-    "private-key",
-    "listen-port",
-    "fwmark",
-    "peers",
-    "preshared-keys",
-    "endpoints",
-    "allowed-ips",
-    "latest-handshakes",
-    "transfer",
-    "persistent-keepalive",
-    "dump",
-];
+use crate::columns::COLUMNS;
 
 #[test]
 fn every_form_of_show_is_the_same_to_the_byte() -> Result<()> {
