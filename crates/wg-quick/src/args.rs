@@ -163,6 +163,31 @@ mod tests {
     }
 
     #[test]
+    fn the_manual_and_the_completions_have_every_verb_and_option() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let read = |name: &str| std::fs::read_to_string(root.join(name)).unwrap();
+        let manual = read("man/wg-quick.8");
+        let completions = ["wg-quick.bash", "_wg-quick", "wg-quick.fish"]
+            .map(|n| read(&format!("completions/{n}")));
+        let command = command();
+        let mut documented = vec!["help"];
+        for verb in command.get_subcommands().filter(|verb| verb.get_name() != resolve::VERB) {
+            let name = verb.get_name();
+            documented.push(name);
+            assert!(completions.iter().all(|text| text.contains(name)), "{name}");
+            for option in verb.get_arguments().filter_map(Arg::get_long) {
+                assert!(manual.contains(&format!(".It Fl -{option}")), "{name} --{option}");
+                assert!(completions.iter().all(|text| text.contains(option)), "--{option}");
+            }
+        }
+        let described = manual.lines().filter_map(|line| line.strip_prefix(".It Cm "));
+        let mut described: Vec<_> = described.filter_map(|line| line.split(' ').next()).collect();
+        described.sort_unstable();
+        documented.sort_unstable();
+        assert_eq!(described, documented);
+    }
+
+    #[test]
     fn everything_else_is_no_request() {
         for line in
             ["wg-quick", "wg-quick up", "wg-quick up a b", "wg-quick frobnicate wg0", "wg-quick -v"]

@@ -11,12 +11,14 @@ use testbed::{originals, packages, privileges, programs, vm};
 use crate::build;
 
 /// Debian packages whose programs the tests call.
-const PACKAGES: [&str; 10] = [
+const PACKAGES: [&str; 12] = [
     "bash",
     "debian-archive-keyring",
     "fish",
     "iproute2",
     "iptables",
+    "iputils-ping",
+    "mandoc",
     "nftables",
     "procps",
     "strace",
