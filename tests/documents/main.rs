@@ -16,6 +16,14 @@ use example::Example;
 
 /// The manuals.
 const MANUALS: [&str; 4] = ["wg.8", "wg-quick.8", "wg-userspace.8", "wg.conf.5"];
+/// The pages that people read in the repository.
+const PAGES: [&str; 5] = [
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "docs/architecture.md",
+    "docs/compatibility.md",
+];
 /// Manuals of others that ours refer to. They need not be installed here.
 const ELSEWHERE: [&str; 6] =
     ["bash.1", "sh.1", "ip.8", "iptables-restore.8", "resolvconf.8", "sudo.8"];
@@ -67,6 +75,26 @@ fn few_examples_go_untried() -> Result<()> {
 }
 
 #[test]
+fn links_lead_somewhere() -> Result<()> {
+    for name in PAGES {
+        let page = document(name)?;
+        let headings: Vec<_> =
+            page.lines().filter(|line| line.starts_with('#')).map(anchor).collect();
+        for link in page.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.starts_with("https://") {
+                continue;
+            }
+            let exists = match link.strip_prefix('#') {
+                Some(heading) => headings.iter().any(|found| found == heading),
+                None => workspace().join(name).with_file_name(link).exists(),
+            };
+            ensure!(exists, "{name}: {link}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn mandoc_is_silent() -> Result<()> {
     packages::ensure(&["mandoc"])?;
     // It looks for the manuals that others refer to in the current folder too.
@@ -86,6 +114,12 @@ fn mandoc_is_silent() -> Result<()> {
         ensure!(output.status.success() && said.is_empty(), "{said}");
     }
     Ok(())
+}
+
+/// How a heading is linked to.
+fn anchor(heading: &str) -> String {
+    let text = heading.trim_start_matches('#').trim().to_lowercase();
+    text.replace(' ', "-").replace(|c: char| !c.is_alphanumeric() && c != '-', "")
 }
 
 /// A file of the workspace.
