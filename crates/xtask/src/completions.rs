@@ -60,7 +60,7 @@ const OF_RUNNING: [&str; 3] = ["down", "reload", "save"];
 
 const DRY_RUN: (&str, &str) = ("--dry-run", "Print the steps and do none");
 const RESOLVE: (&str, &str) = ("--resolve=", "What to do about names that do not resolve");
-const RESOLVE_HOW: &str = "wait background";
+const RESOLVE_HOW: [&str; 2] = ["wait", "background"];
 
 const USERSPACE_OPTIONS: &[(&str, &str, &str)] = &[
     ("f", "foreground", "Stay in the foreground"),
@@ -107,21 +107,24 @@ fn wg() -> [(&'static str, String); 3] {
 
 fn wg_quick() -> [(&'static str, String); 3] {
     let (up, reload) = ([DRY_RUN, RESOLVE], [DRY_RUN]);
+    let how = RESOLVE_HOW.join(" ");
+    // zsh would put a blank behind the `='.
+    let whole = RESOLVE_HOW.map(|how| format!("        '{}{how}:{}'", RESOLVE.0, RESOLVE.1));
+    let up_of_zsh = format!("{}\n{}", for_zsh(&[DRY_RUN]), whole.join("\n"));
     let bash = include_str!("completions/wg-quick.bash")
         .replace("@VERBS@", &names(QUICK_VERBS))
-        .replace("@HOW@", RESOLVE_HOW)
+        .replace("@HOW@", &how)
         .replace("@UP_OPTIONS@", &names(&up))
         .replace("@RELOAD_OPTIONS@", &names(&reload))
         .replace("@RUNNING@", &OF_RUNNING.join(" | "));
     let zsh = include_str!("completions/_wg-quick")
         .replace("@VERBS@", &for_zsh(QUICK_VERBS))
-        .replace("@HOW@", RESOLVE_HOW)
-        .replace("@UP_OPTIONS@", &for_zsh(&up))
+        .replace("@UP_OPTIONS@", &up_of_zsh)
         .replace("@RELOAD_OPTIONS@", &for_zsh(&reload))
         .replace("@RUNNING@", &OF_RUNNING.join("|"));
     let fish = include_str!("completions/wg-quick.fish")
         .replace("@VERBS@", &for_fish("wg-quick", "__wg_quick_needs command", QUICK_VERBS))
-        .replace("@HOW@", RESOLVE_HOW)
+        .replace("@HOW@", &how)
         .replace("@DRY_RUN@", DRY_RUN.1)
         .replace("@RESOLVE@", RESOLVE.1)
         .replace("@ALL@", &names(QUICK_VERBS))
