@@ -139,7 +139,7 @@ impl Sender {
                     socket.as_raw_fd(),
                     rest.as_mut_ptr(),
                     rest.len() as u32,
-                    libc::MSG_NOSIGNAL,
+                    libc::MSG_NOSIGNAL as _,
                 )
             });
             let group = self.groups[sent];
@@ -198,7 +198,7 @@ impl Sender {
             header.msg_hdr.msg_namelen = names[i].write(&group.endpoint.address) as u32;
             header.msg_hdr.msg_name = (&raw mut names[i]).cast();
             header.msg_hdr.msg_iov = parts[first..].as_mut_ptr();
-            header.msg_hdr.msg_iovlen = parts.len() - first;
+            header.msg_hdr.msg_iovlen = (parts.len() - first) as _;
             let mut length = 0;
             if let Some(source) = &group.endpoint.source {
                 length = controls[i].write(source);
@@ -207,7 +207,7 @@ impl Sender {
                 length = controls[i].write_segment_size(length, group.size as u16);
             }
             header.msg_hdr.msg_control = (&raw mut controls[i]).cast();
-            header.msg_hdr.msg_controllen = length;
+            header.msg_hdr.msg_controllen = length as _;
             headers.push(header);
         }
     }
@@ -215,11 +215,12 @@ impl Sender {
     fn leave_source_out(&mut self, index: usize) {
         let group = &self.groups[index];
         let header = &mut self.headers[index].msg_hdr;
-        header.msg_controllen = if group.count > 1 {
+        let length = if group.count > 1 {
             self.controls[index].write_segment_size(0, group.size as u16)
         } else {
             0
         };
+        header.msg_controllen = length as _;
     }
 
     /// Sends the datagrams of a group one by one if that can help.
@@ -265,6 +266,7 @@ fn may_be_source(errno: Errno) -> bool {
     matches!(errno, EINVAL | EADDRNOTAVAIL | ENETUNREACH | EHOSTUNREACH | ENODEV | ENXIO)
 }
 
+/// Lengths and flags are of other integer types in musl than in glibc: `as _` where they are set.
 pub(crate) fn empty_header() -> libc::mmsghdr {
     // SAFETY: `mmsghdr` is a plain C structure of integers and pointers; all zeros is valid.
     unsafe { std::mem::zeroed() }

@@ -59,7 +59,7 @@ impl ReceivedBatch {
             header.msg_iov = &raw mut parts[i];
             header.msg_iovlen = 1;
             header.msg_control = (&raw mut self.controls[i]).cast();
-            header.msg_controllen = Control::CAPACITY;
+            header.msg_controllen = Control::CAPACITY as _;
         }
         // SAFETY: each of the first `offered` headers points to a name, a control buffer and a
         // part of the lengths it says, and each part to its own slot of at least MAX_PACKET
@@ -69,7 +69,7 @@ impl ReceivedBatch {
                 socket.as_raw_fd(),
                 headers.as_mut_ptr(),
                 self.offered as u32,
-                libc::MSG_WAITFORONE,
+                libc::MSG_WAITFORONE as _,
                 std::ptr::null_mut(),
             )
         })? as usize;
@@ -77,7 +77,7 @@ impl ReceivedBatch {
         let mut bytes = 0;
         for (slot, header) in headers[..received].iter().enumerate() {
             let length = (header.msg_len as usize).min(MAX_PACKET);
-            let said = self.controls[slot].read(header.msg_hdr.msg_controllen);
+            let said = self.controls[slot].read(header.msg_hdr.msg_controllen as _);
             self.endpoints[slot] =
                 self.names[slot].read().map(|address| Endpoint { address, source: said.source });
             self.split(slot, length, said.segment_size);
