@@ -11,6 +11,7 @@ mod debian;
 mod host;
 mod init;
 mod join;
+mod name_server;
 mod netlink;
 mod network;
 pub mod originals;
@@ -24,6 +25,7 @@ mod transfer;
 pub mod vm;
 
 pub use host::{Host, Process};
+pub use name_server::NameServer;
 pub use network::connect;
 pub use ping::{Ping, PingReport};
 pub use run::{Output, eventually, run};
