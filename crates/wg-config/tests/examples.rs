@@ -1,4 +1,4 @@
-//! The example set-ups parse, and the hosts of each know one another.
+//! The example set-ups whose files hold all keys parse, and the hosts of each know one another.
 
 #![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
@@ -7,12 +7,14 @@ use std::path::Path;
 
 use wg_config::{Config, Dialect, read, strip};
 
-const SETUPS: [(&str, &[&str]); 5] = [
+const SETUPS: [(&str, &[&str]); 7] = [
     ("server-to-server", &["server1", "server2"]),
     ("client-to-server", &["client", "server"]),
     ("full-internet-browsing", &["client", "server"]),
     ("lan-bridging", &["site-a", "site-b", "site-c"]),
     ("full-star", &["bounce", "laptop1", "laptop2", "phone"]),
+    ("nat-to-nat", &["home", "office"]),
+    ("dynamic-addresses", &["away", "home"]),
 ];
 
 #[test]

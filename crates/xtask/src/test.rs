@@ -49,7 +49,8 @@ pub(crate) fn run(long: bool) -> Result<()> {
         success &= total.run(&package, &["--ignored", "--test-threads=1"], &record)?;
     }
     tell_kernel_cases(&fs::read_to_string(&record)?);
-    let Total { passed, failed, ignored } = total;
+    let Total { passed, failed, ignored, reached, denied } = total;
+    println!("\nReachability in the recipes: {reached} reached, {denied} denied, as they say.");
     println!("\nAll tests: {passed} passed, {failed} failed, {ignored} ignored.");
     if !success {
         bail!("the tests failed");
@@ -63,6 +64,9 @@ struct Total {
     passed: u64,
     failed: u64,
     ignored: u64,
+    /// Addresses that hosts of the recipes reached, and those they did not.
+    reached: u64,
+    denied: u64,
 }
 
 impl Total {
@@ -83,6 +87,9 @@ impl Total {
             self.passed += count(&line, "passed");
             self.failed += count(&line, "failed");
             self.ignored += count(&line, "ignored");
+            let (reached, denied) = reachability(&line);
+            self.reached += reached;
+            self.denied += denied;
         }
         Ok(child.wait()?.success())
     }
@@ -105,6 +112,17 @@ fn seconds(line: &str) -> Option<f64> {
     line.strip_suffix(" s")?.rsplit(' ').next()?.parse().ok()
 }
 
+/// The numbers in a line as `recipe NAME: 12 reached, 4 denied`, which the harness's own
+/// output may precede.
+fn reachability(line: &str) -> (u64, u64) {
+    let recipe = line.split_once("recipe ").and_then(|(_, recipe)| recipe.split_once(": "));
+    let numbers = recipe.and_then(|(_, counts)| {
+        let (reached, denied) = counts.strip_suffix(" denied")?.split_once(" reached, ")?;
+        Some((reached.parse().ok()?, denied.parse().ok()?))
+    });
+    numbers.unwrap_or((0, 0))
+}
+
 /// The number before `what` in a summary as `test result: ok. 9 passed; 0 failed; …`.
 fn count(line: &str, what: &str) -> u64 {
     if !line.starts_with("test result:") {
@@ -117,7 +135,7 @@ fn count(line: &str, what: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{count, seconds};
+    use super::{count, reachability, seconds};
 
     #[test]
     fn counts_come_from_summaries_only() {
@@ -127,6 +145,13 @@ mod tests {
             (9, 2, 1)
         );
         assert_eq!(count("3 passed; by a test that prints", "passed"), 0);
+    }
+
+    #[test]
+    fn reachability_comes_from_lines_of_recipes() {
+        assert_eq!(reachability("recipe NAT to NAT, a: 11 reached, 9 denied"), (11, 9));
+        assert_eq!(reachability("test a ... recipe b: 1 reached, 2 denied"), (1, 2));
+        assert_eq!(reachability("a recipe: 3 eggs"), (0, 0));
     }
 
     #[test]
