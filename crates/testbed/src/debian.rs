@@ -1,4 +1,5 @@
-//! Packages of Debian's unstable suite, fetched beside the system and never installed.
+//! Debian's archive: packages of the unstable suite, fetched beside the system and never installed,
+//! and what this machine's own release is.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -123,11 +124,28 @@ pub(crate) fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The archive that this machine's own release comes from.
-fn mirror() -> Option<String> {
+/// Fetches the package of this machine's own release into `folder`.
+///
+/// # Errors
+/// Without apt-get or network, or when there is no such package.
+pub fn download(package: &str, folder: &Path) -> Result<()> {
+    let mut apt = Command::new("apt-get");
+    apt.args(["-qq", "-o", "APT::Sandbox::User=root", "download", package]).current_dir(folder);
+    output(&mut apt).map(drop)
+}
+
+/// The name of this machine's own release, as `bookworm`.
+#[must_use]
+pub fn codename() -> Option<String> {
     let release = fs::read_to_string("/etc/os-release").ok()?;
     let codename = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="))?;
-    let suites = [codename.trim_matches('"'), "stable", "testing", "unstable", "sid"];
+    Some(codename.trim_matches('"').to_owned())
+}
+
+/// The archive that this machine's own release comes from.
+#[must_use]
+pub fn mirror() -> Option<String> {
+    let suites = [&codename()?, "stable", "testing", "unstable", "sid"];
     let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
     files.extend(files_below(Path::new("/etc/apt/sources.list.d")).unwrap_or_default());
     let sources = files.iter().filter_map(|file| fs::read_to_string(file).ok());

@@ -7,7 +7,7 @@
 //!
 //! [`originals`] unpacks the current `wg`, `wg-quick` and `wireguard-go`, the oracles.
 
-mod debian;
+pub mod debian;
 mod host;
 mod init;
 mod join;

@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod completions;
 mod demo;
+mod dist;
 mod fuzz;
 mod leftovers;
 mod terminal;
@@ -34,6 +35,12 @@ enum Command {
     Completions,
     /// Bring up a tunnel between two hosts on this machine, use it, and take it down.
     Demo,
+    /// Make the archives that users install: static tarball, Debian package, root file system.
+    Dist {
+        /// Install each, use what it holds, and remove it again.
+        #[arg(long)]
+        check: bool,
+    },
     /// Feed what reads strangers' bytes with made-up ones.
     Fuzz {
         /// The targets; all of them when none is named.
@@ -65,6 +72,7 @@ fn main() -> ExitCode {
         Command::Bench { bench } => bench::run(&bench).map(|()| ExitCode::SUCCESS),
         Command::Completions => completions::run().map(|()| ExitCode::SUCCESS),
         Command::Demo => demo::run().map(|()| ExitCode::SUCCESS),
+        Command::Dist { check } => dist::run(check).map(|()| ExitCode::SUCCESS),
         Command::Fuzz { targets, seconds, executions } => {
             let enough = executions.map_or(Enough::Seconds(seconds), Enough::Executions);
             fuzz::run(&targets, enough).map(|()| ExitCode::SUCCESS)
