@@ -107,7 +107,7 @@ fn tarball(release: &Release, binaries: &Binaries) -> Result<PathBuf> {
             documents: &format!("{name}/share/doc/culvert"),
         },
     )?;
-    archive::pack(&tree, release, &format!("{name}.tar.gz"))
+    archive::pack(&tree, &name, release, &format!("{name}.tar.gz"))
 }
 
 /// A root file system for containers. The links and empty folders are what container engines mount
@@ -124,6 +124,7 @@ fn image(release: &Release, binaries: &Binaries) -> Result<PathBuf> {
     tree.link("../run", "var/run")?;
     archive::pack(
         &tree,
+        ".",
         release,
         &format!("culvert-{}-{}-rootfs.tar.gz", release.version, env::consts::ARCH),
     )

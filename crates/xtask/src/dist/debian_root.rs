@@ -54,7 +54,9 @@ impl Base {
         ))?;
         run(&format!("mount -t proc proc {ROOT}/proc"))?;
         run(&format!("mount -t tmpfs -o mode=755 tmpfs {ROOT}/run"))?;
-        run(&format!("mkdir -p {ROOT}/dev/net"))?;
+        // apt wants a terminal for its log.
+        run(&format!("mkdir -p {ROOT}/dev/net {ROOT}/dev/pts"))?;
+        run(&format!("mount -t devpts -o newinstance,ptmxmode=666 devpts {ROOT}/dev/pts"))?;
         for device in ["null", "urandom", "net/tun"] {
             run(&format!("touch {ROOT}/dev/{device}"))?;
             run(&format!("mount --bind /dev/{device} {ROOT}/dev/{device}"))?;
