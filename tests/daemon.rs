@@ -1,5 +1,6 @@
 //! Userspace daemons under test, and keys for them.
 
+use std::fmt;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -43,6 +44,16 @@ impl Daemon {
         host.run(&format!("{} {name}", self.program()?))?.success()?;
         let socket = host.path(&format!("/run/wireguard/{name}.sock"));
         eventually("the daemon's socket", Duration::from_secs(10), || socket.exists().then_some(()))
+    }
+}
+
+impl fmt::Display for Daemon {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ours => "ours",
+            Self::WireguardGo => "wireguard-go",
+            Self::Kernel => "the kernel",
+        })
     }
 }
 

@@ -19,7 +19,7 @@ const PORT: u16 = 51820;
 /// In bytes: what a cable of 1500 leaves for the inside of a tunnel.
 const MTU: u32 = 1420;
 
-/// Two hosts whose `wg0` is the tunnel between them, with a preshared key.
+/// Two hosts whose `wg0` is the tunnel between them.
 #[derive(Debug)]
 pub struct Pair {
     /// The host that knows the other's endpoint, and so sends first.
@@ -29,16 +29,40 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// Starts both daemons and configures them with the original `wg`; the tunnel runs over the
-    /// addresses `outer`, initiator first.
+    /// Starts both daemons and configures them with the original `wg`, with a preshared key; the
+    /// tunnel runs over the addresses `outer`, initiator first.
     ///
     /// # Errors
     /// When any step fails.
     pub fn start(initiator: Daemon, responder: Daemon, outer: [&str; 2]) -> Result<Self> {
+        Self::start_with(initiator, responder, outer, true)
+    }
+
+    /// As [`Pair::start`], without a preshared key.
+    ///
+    /// # Errors
+    /// When any step fails.
+    pub fn without_preshared_key(
+        initiator: Daemon,
+        responder: Daemon,
+        outer: [&str; 2],
+    ) -> Result<Self> {
+        Self::start_with(initiator, responder, outer, false)
+    }
+
+    fn start_with(
+        initiator: Daemon,
+        responder: Daemon,
+        outer: [&str; 2],
+        preshared_key: bool,
+    ) -> Result<Self> {
         let hosts = [Host::new("initiator")?, Host::new("responder")?];
         connect(&hosts[0], "eth0", &hosts[1], "eth0")?;
         let keys = [Keys::generate(&hosts[0])?, Keys::generate(&hosts[1])?];
-        let preshared = Keys::preshared(&hosts[0])?;
+        let preshared = match preshared_key {
+            true => format!("PresharedKey = {}\n", Keys::preshared(&hosts[0])?),
+            false => String::new(),
+        };
         for (me, daemon) in [initiator, responder].into_iter().enumerate() {
             let (host, other) = (&hosts[me], 1 - me);
             host.add_address("eth0", &format!("{}/24", OUTER_V4[me]))?;
@@ -48,7 +72,7 @@ impl Pair {
             let endpoint = if me == 0 { format!("Endpoint = {endpoint}\n") } else { String::new() };
             let config = format!(
                 "[Interface]\nPrivateKey = {}\nListenPort = {PORT}\n[Peer]\nPublicKey = {}\n\
-                 PresharedKey = {preshared}\nAllowedIPs = {}/32, {}/128\n{endpoint}",
+                 {preshared}AllowedIPs = {}/32, {}/128\n{endpoint}",
                 keys[me].private, keys[other].public, INNER_V4[other], INNER_V6[other]
             );
             let setconf = format!("{} setconf wg0 /dev/stdin", original_wg()?);

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::{env, fs, thread};
 
 use anyhow::{Context, Result, bail, ensure};
+use testbed::report::{self, Entry};
 use testbed::{originals, programs};
 
 use crate::daemon::Daemon;
@@ -65,7 +66,7 @@ pub fn wg_complies(daemon: Daemon, title: &str) -> Result<()> {
     if !wrong.is_empty() {
         bail!("{} of {count} cases on {daemon:?}:\n\n{}", wrong.len(), wrong.join("\n\n"));
     }
-    Ok(())
+    report::add(&Entry::Cases { on: daemon.to_string(), number: count })
 }
 
 /// What is wrong with a case, if anything.

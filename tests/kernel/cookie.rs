@@ -14,6 +14,7 @@ use blake2::digest::{Digest, KeyInit, Mac};
 use blake2::{Blake2s256, Blake2sMac};
 use culvert_tests::{Daemon, OUTER_V4, Pair, original_wg};
 use nix::unistd::gettid;
+use testbed::report::{self, Entry};
 use testbed::{Ping, vm};
 use wg_config::PublicKey;
 
@@ -39,6 +40,8 @@ fn cookies_are_returned_by_ours_and_by_the_module() -> Result<()> {
                 outcome = outcome.or_else(|_| under_load(initiator, responder));
             }
             outcome?;
+            let what = "over IPv4, preshared key: a cookie under load";
+            report::add(&Entry::Interop(format!("{initiator} to {responder}, {what}")))?;
         }
         Ok(())
     })

@@ -1,11 +1,12 @@
 //! Our daemon and the kernel's module as each other's peer, each as the initiator, over IPv4 and
-//! IPv6, with a preshared key.
+//! IPv6, with and without a preshared key.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use culvert_tests::{Daemon, OUTER_V4, OUTER_V6, Pair, original_wg};
+use testbed::report::{self, Entry};
 use testbed::{Amount, Host, tcp_transfer, vm};
 
 const MINUTES: Duration = Duration::from_secs(300);
@@ -14,22 +15,36 @@ const STALL: Duration = Duration::from_secs(20);
 
 #[test]
 fn ours_initiates_over_ipv4() -> Result<()> {
-    vm::test_within(MINUTES, || talk(Daemon::Ours, Daemon::Kernel, OUTER_V4))
+    vm::test_within(MINUTES, || talk(Daemon::Ours, Daemon::Kernel, "IPv4"))
 }
 
 #[test]
 fn ours_initiates_over_ipv6() -> Result<()> {
-    vm::test_within(MINUTES, || talk(Daemon::Ours, Daemon::Kernel, OUTER_V6))
+    vm::test_within(MINUTES, || talk(Daemon::Ours, Daemon::Kernel, "IPv6"))
 }
 
 #[test]
 fn the_module_initiates_over_ipv4() -> Result<()> {
-    vm::test_within(MINUTES, || talk(Daemon::Kernel, Daemon::Ours, OUTER_V4))
+    vm::test_within(MINUTES, || talk(Daemon::Kernel, Daemon::Ours, "IPv4"))
 }
 
 #[test]
 fn the_module_initiates_over_ipv6() -> Result<()> {
-    vm::test_within(MINUTES, || talk(Daemon::Kernel, Daemon::Ours, OUTER_V6))
+    vm::test_within(MINUTES, || talk(Daemon::Kernel, Daemon::Ours, "IPv6"))
+}
+
+#[test]
+fn no_preshared_key_is_needed() -> Result<()> {
+    vm::test_within(MINUTES, || {
+        for (initiator, responder) in
+            [(Daemon::Ours, Daemon::Kernel), (Daemon::Kernel, Daemon::Ours)]
+        {
+            let pair = Pair::without_preshared_key(initiator, responder, OUTER_V4)?;
+            both_ways(&pair)?;
+            told(initiator, responder, "over IPv4, no preshared key: ping")?;
+        }
+        Ok(())
+    })
 }
 
 #[test]
@@ -60,21 +75,18 @@ fn traffic_runs_across_a_rekey() -> Result<()> {
                 let last = latest_handshake(host)?;
                 ensure!(last >= first + 120, "{}: no rekey, {first} to {last}", host.name());
             }
+            told(initiator, responder, "over IPv4, preshared key: TCP across a rekey")?;
         }
         Ok(())
     })
 }
 
 /// Both families inside, both ways: small packets, then full ones.
-fn talk(initiator: Daemon, responder: Daemon, outer: [&str; 2]) -> Result<()> {
-    let pair = Pair::start(initiator, responder, outer)?;
+fn talk(initiator: Daemon, responder: Daemon, outer: &str) -> Result<()> {
+    let addresses = if outer == "IPv4" { OUTER_V4 } else { OUTER_V6 };
+    let pair = Pair::start(initiator, responder, addresses)?;
     let (one, two) = (&pair.initiator, &pair.responder);
-    for (from, to) in [(one, pair.responder_addresses()), (two, pair.initiator_addresses())] {
-        for address in to {
-            let report = from.ping(address)?;
-            ensure!(report.loss() == 0, "{initiator:?} and {responder:?}: {report}");
-        }
-    }
+    both_ways(&pair)?;
     let amount = Amount::Bytes(1 << 18);
     for (there, back) in pair.responder_addresses().into_iter().zip(pair.initiator_addresses()) {
         tcp_transfer(one, two, there, amount, STALL)?;
@@ -83,7 +95,24 @@ fn talk(initiator: Daemon, responder: Daemon, outer: [&str; 2]) -> Result<()> {
     for host in [one, two] {
         ensure!(latest_handshake(host)? > 0, "no handshake on {}", host.name());
     }
+    told(initiator, responder, &format!("over {outer}, preshared key: ping, TCP"))
+}
+
+/// Each end pings the other in both families.
+fn both_ways(pair: &Pair) -> Result<()> {
+    let (one, two) = (&pair.initiator, &pair.responder);
+    for (from, to) in [(one, pair.responder_addresses()), (two, pair.initiator_addresses())] {
+        for address in to {
+            let report = from.ping(address)?;
+            ensure!(report.loss() == 0, "from the {}: {report}", from.name());
+        }
+    }
     Ok(())
+}
+
+/// Adds to the matrix that `cargo xtask test` prints.
+fn told(initiator: Daemon, responder: Daemon, what: &str) -> Result<()> {
+    report::add(&Entry::Interop(format!("{initiator} to {responder}, {what}")))
 }
 
 /// First the initiator gets another address, then the responder, in both families; each time the
@@ -113,7 +142,7 @@ fn roam(initiator: Daemon, responder: Daemon) -> Result<()> {
     points_to(one, &format!("[{}]:51820", OUTER_V6[1]))?;
     answered(one, two_inside)?;
     ensure!(latest_handshake(one)? == handshake, "roaming took a handshake");
-    Ok(())
+    told(initiator, responder, "either end roams, IPv4 and IPv6")
 }
 
 fn move_to(host: &Host, old: &str, new: &str) -> Result<()> {

@@ -19,6 +19,7 @@ pub mod packages;
 mod ping;
 pub mod privileges;
 pub mod programs;
+pub mod report;
 mod run;
 mod snapshot;
 mod transfer;

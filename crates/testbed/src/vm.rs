@@ -9,11 +9,11 @@
 mod initramfs;
 mod job;
 mod kernel;
+mod pool;
 mod serial;
 mod test;
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use std::{env, fs, process};
@@ -24,7 +24,7 @@ use nix::fcntl::{Flock, FlockArg};
 use crate::{packages, programs};
 
 pub use job::{Finished, Job};
-pub use test::{RECORD, inside, test, test_within};
+pub use test::{inside, test, test_within};
 
 /// A guest is up after five seconds on an idle machine; now and then one gets stuck.
 const BOOT_LIMIT: Duration = Duration::from_secs(90);
@@ -41,18 +41,6 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// The guest that all tests of this process share, booted by the first that asks.
-    ///
-    /// # Errors
-    /// As [`Guest::boot`], for every test that asks.
-    pub fn shared() -> Result<&'static Guest> {
-        static GUEST: OnceLock<Result<Guest>> = OnceLock::new();
-        match GUEST.get_or_init(Guest::boot) {
-            Ok(guest) => Ok(guest),
-            Err(error) => bail!("{error:#}"),
-        }
-    }
-
     /// Boots a guest, fetching what it needs when it is not there yet.
     ///
     /// # Errors
@@ -80,7 +68,8 @@ impl Guest {
 
         for _ in 0..BOOT_ATTEMPTS {
             let line = serial::Line::start(&kernel.image, &folder)?;
-            if line.wait_until_ready(BOOT_LIMIT)? {
+            let ready = line.wait_until_ready(BOOT_LIMIT);
+            if ready.with_context(|| emulator_log(&folder))? {
                 return Ok(Guest { line, folder, jobs: AtomicU32::new(0) });
             }
             eprintln!("a guest was not up after {BOOT_LIMIT:?}:\n{}", kernel_log(&folder));
@@ -108,6 +97,12 @@ impl Drop for Guest {
         self.line.end();
         let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+/// What the emulator has said.
+fn emulator_log(folder: &Path) -> String {
+    let log = fs::read(folder.join("qemu.log")).unwrap_or_default();
+    format!("qemu-system-x86_64: {}", String::from_utf8_lossy(&log).trim().replace('\n', " "))
 }
 
 /// What the guest's kernel has said.

@@ -9,6 +9,7 @@ mod fuzz;
 mod leftovers;
 mod terminal;
 mod test;
+mod test_report;
 mod vm;
 
 use std::process::ExitCode;

@@ -6,9 +6,9 @@ use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
-use testbed::{originals, packages, privileges, programs, vm};
+use testbed::{originals, packages, privileges, programs, report};
 
-use crate::build;
+use crate::{build, test_report};
 
 /// Debian packages whose programs the tests call.
 const PACKAGES: [&str; 12] = [
@@ -40,17 +40,16 @@ pub(crate) fn run(long: bool) -> Result<()> {
         println!("Not root: the tests run in a user namespace.");
     }
     privileges::check_tun()?;
-    let record = programs::target_folder()?.join("kernel-cases");
-    File::create(&record).with_context(|| format!("cannot write {}", record.display()))?;
+    let told = programs::target_folder()?.join("test-report");
+    File::create(&told).with_context(|| format!("cannot write {}", told.display()))?;
     let mut total = Total::default();
-    let mut success = total.run(&["--workspace", "--no-fail-fast"], &[], &record)?;
+    let mut success = total.run(&["--workspace", "--no-fail-fast"], &[], &told)?;
     if long {
         let package = ["--package", "culvert-tests", "--test", "interop", "--test", "kernel"];
-        success &= total.run(&package, &["--ignored", "--test-threads=1"], &record)?;
+        success &= total.run(&package, &["--ignored", "--test-threads=1"], &told)?;
     }
-    tell_kernel_cases(&fs::read_to_string(&record)?);
-    let Total { passed, failed, ignored, reached, denied } = total;
-    println!("\nReachability in the recipes: {reached} reached, {denied} denied, as they say.");
+    test_report::print(&fs::read_to_string(&told)?);
+    let Total { passed, failed, ignored } = total;
     println!("\nAll tests: {passed} passed, {failed} failed, {ignored} ignored.");
     if !success {
         bail!("the tests failed");
@@ -64,17 +63,14 @@ struct Total {
     passed: u64,
     failed: u64,
     ignored: u64,
-    /// Addresses that hosts of the recipes reached, and those they did not.
-    reached: u64,
-    denied: u64,
 }
 
 impl Total {
-    /// Runs tests, passes their output on, and tells whether all succeeded. What is tried on the
-    /// kernel module is added to `record`.
-    fn run(&mut self, selection: &[&str], options: &[&str], record: &Path) -> Result<bool> {
+    /// Runs tests, passes their output on, and tells whether all succeeded. What they tell beside
+    /// that is added to the file `told`.
+    fn run(&mut self, selection: &[&str], options: &[&str], told: &Path) -> Result<bool> {
         let mut cargo = build::cargo()?;
-        cargo.env(vm::RECORD, record);
+        cargo.env(report::FILE, told);
         cargo.arg("test").args(selection).arg("--").args(options).stdout(Stdio::piped());
         if std::io::stdout().is_terminal() {
             cargo.arg("--color=always");
@@ -87,40 +83,9 @@ impl Total {
             self.passed += count(&line, "passed");
             self.failed += count(&line, "failed");
             self.ignored += count(&line, "ignored");
-            let (reached, denied) = reachability(&line);
-            self.reached += reached;
-            self.denied += denied;
         }
         Ok(child.wait()?.success())
     }
-}
-
-/// Says how much was tried on the kernel module, and loudly what was not.
-fn tell_kernel_cases(record: &str) {
-    let (passed, skipped): (Vec<_>, Vec<_>) =
-        record.lines().partition(|line| line.starts_with("passed"));
-    let seconds: f64 = passed.iter().filter_map(|line| seconds(line)).sum();
-    let (passed, missed) = (passed.len(), skipped.len());
-    println!("\nOn the kernel module: {passed} passed in {seconds:.0} s, {missed} skipped.");
-    for line in skipped {
-        println!("{line}");
-    }
-}
-
-/// The time in a line as `passed NAME in SECONDS s`.
-fn seconds(line: &str) -> Option<f64> {
-    line.strip_suffix(" s")?.rsplit(' ').next()?.parse().ok()
-}
-
-/// The numbers in a line as `recipe NAME: 12 reached, 4 denied`, which the harness's own
-/// output may precede.
-fn reachability(line: &str) -> (u64, u64) {
-    let recipe = line.split_once("recipe ").and_then(|(_, recipe)| recipe.split_once(": "));
-    let numbers = recipe.and_then(|(_, counts)| {
-        let (reached, denied) = counts.strip_suffix(" denied")?.split_once(" reached, ")?;
-        Some((reached.parse().ok()?, denied.parse().ok()?))
-    });
-    numbers.unwrap_or((0, 0))
 }
 
 /// The number before `what` in a summary as `test result: ok. 9 passed; 0 failed; …`.
@@ -135,7 +100,7 @@ fn count(line: &str, what: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{count, reachability, seconds};
+    use super::count;
 
     #[test]
     fn counts_come_from_summaries_only() {
@@ -145,18 +110,5 @@ mod tests {
             (9, 2, 1)
         );
         assert_eq!(count("3 passed; by a test that prints", "passed"), 0);
-    }
-
-    #[test]
-    fn reachability_comes_from_lines_of_recipes() {
-        assert_eq!(reachability("recipe NAT to NAT, a: 11 reached, 9 denied"), (11, 9));
-        assert_eq!(reachability("test a ... recipe b: 1 reached, 2 denied"), (1, 2));
-        assert_eq!(reachability("a recipe: 3 eggs"), (0, 0));
-    }
-
-    #[test]
-    fn seconds_come_from_the_end_of_a_line() {
-        assert_eq!(seconds("passed a::b in 12.5 s"), Some(12.5));
-        assert_eq!(seconds("SKIPPED a::b: no guest"), None);
     }
 }
