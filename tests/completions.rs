@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Result, ensure};
-use culvert_tests::{COLUMNS, Daemon};
+use culvert_tests::Daemon;
 use testbed::Host;
+use testbed::originals::COLUMNS;
 
 const PEER: &str = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
 

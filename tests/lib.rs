@@ -12,6 +12,6 @@ pub use compliance::wg_complies;
 pub use daemon::{Daemon, Keys, original_wg};
 pub use pair::{OUTER_V4, OUTER_V6, Pair, ip, wait_for_sockets};
 pub use shown::{
-    COLUMNS, changes_lead_to_the_same_device, configured, everything_is_shown_alike, rich_config,
+    changes_lead_to_the_same_device, configured, everything_is_shown_alike, rich_config,
     shown_alike,
 };

@@ -2,14 +2,9 @@
 
 use anyhow::{Context, Result, ensure};
 use testbed::Host;
+use testbed::originals::COLUMNS;
 
 use crate::daemon::{Daemon, Keys, original_wg};
-
-#[path = "../crates/wg/src/columns.rs"]
-mod columns;
-
-/// What `wg show INTERFACE` takes behind the name.
-pub const COLUMNS: [&str; 12] = columns::COLUMNS;
 
 /// Whatever configures an interface, ours and the original show it and an empty one alike.
 ///

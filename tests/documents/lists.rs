@@ -6,8 +6,8 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use culvert_tests::COLUMNS;
 use testbed::Host;
+use testbed::originals::COLUMNS;
 use wg_config::Dialect;
 
 use crate::{document, workspace};

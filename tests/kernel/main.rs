@@ -1,6 +1,6 @@
 //! Everything on the kernel's WireGuard module, in a virtual machine that has it.
 //!
-//! All cases share one guest, so they are one program.
+//! All cases share the guests, so they are one program.
 
 mod backend;
 mod compliance;

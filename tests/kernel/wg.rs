@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use culvert_tests::{
-    COLUMNS, Daemon, Keys, OUTER_V6, Pair, changes_lead_to_the_same_device, configured,
-    original_wg, rich_config, shown_alike,
+    Daemon, Keys, OUTER_V6, Pair, changes_lead_to_the_same_device, configured, original_wg,
+    rich_config, shown_alike,
 };
+use testbed::originals::COLUMNS;
 use testbed::{Host, vm};
 
 const MINUTES: Duration = Duration::from_secs(300);

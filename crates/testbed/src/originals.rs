@@ -15,6 +15,12 @@ use nix::fcntl::{Flock, FlockArg};
 use crate::debian::{Unstable, files_below};
 use crate::programs;
 
+#[path = "../../wg/src/columns.rs"]
+mod columns;
+
+/// What `wg show INTERFACE` takes behind the name.
+pub const COLUMNS: [&str; 12] = columns::COLUMNS;
+
 /// The original `wg`.
 ///
 /// # Errors

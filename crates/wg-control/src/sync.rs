@@ -237,6 +237,22 @@ mod tests {
         Peer { allowed_ips, ..Peer::new([number; KEY_LEN].into()) }
     }
 
+    /// An interface with one peer, both with every setting.
+    fn full_device(allowed_ips: &[u8]) -> Device {
+        Device {
+            private_key: Some([9; KEY_LEN].into()),
+            listen_port: 5,
+            fwmark: 6,
+            peers: vec![Peer {
+                preshared_key: Some([8; KEY_LEN].into()),
+                endpoint: Some("192.0.2.1:5".parse().unwrap()),
+                persistent_keepalive: 7,
+                ..peer(1, allowed_ips)
+            }],
+            ..Device::default()
+        }
+    }
+
     fn section(number: u8, allowed_ips: &[u8]) -> wg_config::Peer {
         wg_config::Peer {
             name: None,
@@ -265,18 +281,7 @@ mod tests {
 
     #[test]
     fn nothing_is_said_where_nothing_differs() {
-        let device = Device {
-            private_key: Some([9; KEY_LEN].into()),
-            listen_port: 5,
-            fwmark: 6,
-            peers: vec![Peer {
-                preshared_key: Some([8; KEY_LEN].into()),
-                endpoint: Some("192.0.2.1:5".parse().unwrap()),
-                persistent_keepalive: 7,
-                ..peer(1, &[1, 2])
-            }],
-            ..Device::default()
-        };
+        let device = full_device(&[1, 2]);
         let interface = Interface {
             private_key: device.private_key.clone(),
             listen_port: Some(5),
@@ -296,18 +301,7 @@ mod tests {
 
     #[test]
     fn what_the_file_does_not_say_is_cleared_except_the_endpoint() {
-        let device = Device {
-            private_key: Some([9; KEY_LEN].into()),
-            listen_port: 5,
-            fwmark: 6,
-            peers: vec![Peer {
-                preshared_key: Some([8; KEY_LEN].into()),
-                endpoint: Some("192.0.2.1:5".parse().unwrap()),
-                persistent_keepalive: 7,
-                ..peer(1, &[1])
-            }],
-            ..Device::default()
-        };
+        let device = full_device(&[1]);
         let config = Config { peers: vec![section(1, &[1])], ..Config::default() };
         let update = sync_with(&device, &config);
         let expected = DeviceUpdate {

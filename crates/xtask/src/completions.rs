@@ -8,13 +8,9 @@ use std::fmt::Write;
 use std::fs;
 
 use anyhow::{Context, Result};
+use testbed::originals::COLUMNS;
 
 use crate::build;
-
-#[path = "../../wg/src/columns.rs"]
-mod columns;
-
-use columns::COLUMNS;
 
 /// Names and what they do.
 type Words = [(&'static str, &'static str)];

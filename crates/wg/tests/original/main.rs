@@ -2,8 +2,6 @@
 //! the same requests to the daemon. Needs root.
 
 mod bench;
-#[path = "../../src/columns.rs"]
-mod columns;
 mod conf;
 mod daemon;
 mod keys;

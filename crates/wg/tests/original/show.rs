@@ -8,7 +8,6 @@ use nix::sys::signal::Signal;
 use testbed::{originals, programs};
 
 use crate::bench::{Bench, full_answer};
-use crate::columns::COLUMNS;
 
 #[test]
 fn every_form_of_show_is_the_same_to_the_byte() -> Result<()> {
@@ -42,7 +41,8 @@ fn every_form_of_show_is_the_same_to_the_byte() -> Result<()> {
             "WG_COLOR_MODE=never wg show lo",
             "WG_COLOR_MODE=ALWAYS wg show lo",
         ])?;
-        let columns = COLUMNS.map(|column| format!("wg show lo {column}; wg show all {column}"));
+        let columns =
+            originals::COLUMNS.map(|column| format!("wg show lo {column}; wg show all {column}"));
         bench.compare(&columns)?;
     }
     Ok(())
@@ -62,46 +62,6 @@ fn peers_are_sorted_by_the_latest_handshake_and_otherwise_stay_in_order() -> Res
     }
     bench.daemon.answer_get(answer + "errno=0\n\n");
     bench.compare(&["wg show lo", "wg show lo dump", "wg show lo latest-handshakes"])
-}
-
-#[test]
-fn wrong_arguments_are_told_in_the_same_words() -> Result<()> {
-    let bench = Bench::new()?;
-    bench.compare(&[
-        "wg help",
-        "wg -h",
-        "wg --help",
-        "wg help x",
-        "wg -v x",
-        "wg --version x",
-        "wg bogus",
-        "wg Show",
-        "wg ''",
-        "wg show help",
-        "wg show -h",
-        "wg show --help",
-        "wg show help peers",
-        "wg show lo bogus",
-        "wg show lo ''",
-        "wg show lo --help",
-        "wg show lo interfaces",
-        "wg show lo peers x",
-        "wg show all bogus",
-        "wg show all x y",
-        "wg show interfaces x",
-        "wg show interfaces x y",
-        "wg show nonex",
-        "wg show nonex bogus",
-        "wg show ''",
-        "wg show a/b",
-        "wg show 123456789012345",
-        "wg show 1234567890123456",
-        "wg showconf",
-        "wg showconf a b",
-        "wg showconf nonex",
-        "wg showconf help",
-        "wg showconf 1234567890123456",
-    ])
 }
 
 #[test]
