@@ -1,6 +1,7 @@
 //! `cargo xtask bench …`: how fast the programs are.
 
 mod quick;
+mod wg;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -10,11 +11,14 @@ use clap::Subcommand;
 pub(crate) enum Bench {
     /// `wg-quick up` of thousands of peers with a route each, and `strip`, beside the original.
     Quick,
+    /// `wg` with 100,000 peers, and how fast it starts, beside the original.
+    Wg,
 }
 
 /// Measures.
 pub(crate) fn run(bench: &Bench) -> Result<()> {
     match bench {
         Bench::Quick => quick::run(),
+        Bench::Wg => wg::run(),
     }
 }

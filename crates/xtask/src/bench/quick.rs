@@ -112,6 +112,6 @@ fn address(number: u32) -> String {
 }
 
 /// Any 32 bytes are a public key: the peer's number in hexadecimal digits, which base64 knows.
-fn key(peer: u32) -> String {
+pub(super) fn key(peer: u32) -> String {
     format!("{peer:0>42x}A=")
 }
