@@ -4,6 +4,7 @@
 use std::fmt;
 
 use rand_core::CryptoRng;
+use wg_cipher::TransportKey;
 use x25519_dalek::StaticSecret;
 use zeroize::Zeroizing;
 
@@ -39,8 +40,8 @@ pub(crate) type StaticStatic = Zeroizing<[u8; 32]>;
 
 /// What both sides have once the handshake is done.
 pub(crate) struct SessionKeys {
-    pub(crate) sending: AeadKey,
-    pub(crate) receiving: AeadKey,
+    pub(crate) sending: TransportKey,
+    pub(crate) receiving: TransportKey,
     pub(crate) remote_index: u32,
 }
 
@@ -265,7 +266,7 @@ impl Transcript {
     }
 
     /// The keys for transport: the initiator sends with the first, receives with the second.
-    fn split(&self) -> [AeadKey; 2] {
-        kdf2(&*self.chaining_key, &[]).map(|key| AeadKey::new(&key))
+    fn split(&self) -> [TransportKey; 2] {
+        kdf2(&*self.chaining_key, &[]).map(|key| TransportKey::new(&key))
     }
 }

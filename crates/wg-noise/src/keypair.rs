@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use wg_cipher::{Cipher, Forged};
+
 use crate::constants::{REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME};
 use crate::handshake::SessionKeys;
 use crate::index::LocalIndex;
@@ -82,7 +84,7 @@ impl Keypair {
         header[4..8].copy_from_slice(&self.keys.remote_index.to_le_bytes());
         header[8..16].copy_from_slice(&counter.to_le_bytes());
         let (text, tag) = rest.split_at_mut(rest.len() - TAG_LEN);
-        tag.copy_from_slice(&self.keys.sending.seal(counter, &[], text));
+        tag.copy_from_slice(&self.keys.sending.seal(counter, text));
     }
 
     /// Opens a transport message in place; returns the plaintext (still padded), which is empty
@@ -98,10 +100,13 @@ impl Keypair {
         if message.len() < TRANSPORT_OVERHEAD {
             return Err(OpenError::Authentication);
         }
-        self.keys
-            .receiving
-            .open(counter, &[], &mut message[TRANSPORT_HEADER_LEN..])
-            .map_err(|_| OpenError::Authentication)
+        let (text, tag) = message[TRANSPORT_HEADER_LEN..]
+            .split_last_chunk_mut()
+            .ok_or(OpenError::Authentication)?;
+        match self.keys.receiving.open(counter, text, tag) {
+            Ok(()) => Ok(text),
+            Err(Forged) => Err(OpenError::Authentication),
+        }
     }
 
     /// Marks authenticated counters in the replay window, one lock for the batch; clears the

@@ -107,8 +107,9 @@ impl Slots {
 mod tests {
     use std::sync::Mutex;
 
+    use wg_cipher::TransportKey;
+
     use super::*;
-    use crate::aead::AeadKey;
     use crate::handshake::SessionKeys;
     use crate::index::{IndexTable, LocalIndex};
 
@@ -146,8 +147,8 @@ mod tests {
 
         fn keypair(&self, index: u32, initiator: bool, now: u64) -> Arc<Keypair> {
             let keys = SessionKeys {
-                sending: AeadKey::new(&[1; 32]),
-                receiving: AeadKey::new(&[2; 32]),
+                sending: TransportKey::new(&[1; 32]),
+                receiving: TransportKey::new(&[2; 32]),
                 remote_index: 0,
             };
             let index = LocalIndex::new(index, self.released.clone());

@@ -1,0 +1,115 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn hex(text: &str) -> Vec<u8> {
+    (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
+        .collect()
+}
+
+/// Each implementation that there is here.
+fn all(key: &[u8; 32]) -> Vec<(&'static str, Box<dyn Cipher>)> {
+    let mut all: Vec<(&str, Box<dyn Cipher>)> =
+        vec![("ring", Box::new(Ring::new(key))), ("the fastest", Box::new(TransportKey::new(key)))];
+    #[cfg(target_arch = "x86_64")]
+    match Avx512::new(key) {
+        Some(cipher) => all.push(("AVX-512", Box::new(cipher))),
+        None => eprintln!("this processor has no AVX-512 with IFMA: not tested"),
+    }
+    all
+}
+
+/// The same by aws-lc.
+fn reference(key: &[u8; 32], counter: u64, text: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+    let key = LessSafeKey::new(UnboundKey::new(&CHACHA20_POLY1305, key).unwrap());
+    let mut nonce = [0; 12];
+    nonce[4..].copy_from_slice(&counter.to_le_bytes());
+    let mut text = text.to_vec();
+    let nonce = Nonce::assume_unique_for_key(nonce);
+    let tag = key.seal_in_place_separate_tag(nonce, Aad::empty(), &mut text).unwrap();
+    (text, tag.as_ref().to_vec())
+}
+
+fn check(key: &[u8; 32], counter: u64, text: &[u8]) {
+    let (sealed, tag) = reference(key, counter, text);
+    let tag: [u8; TAG_LEN] = tag.try_into().unwrap();
+    for (name, cipher) in all(key) {
+        let mut ours = text.to_vec();
+        assert_eq!(cipher.seal(counter, &mut ours), tag, "{name}, {} bytes", text.len());
+        assert!(ours == sealed, "{name}, {} bytes", text.len());
+        assert_eq!(cipher.open(counter, &mut ours, &tag), Ok(()), "{name}");
+        assert!(ours == text, "{name}, {} bytes", text.len());
+        let mut forged = tag;
+        forged[text.len() % TAG_LEN] ^= 0x10;
+        assert_eq!(cipher.open(counter, &mut sealed.clone(), &forged), Err(Forged), "{name}");
+        assert_eq!(cipher.open(counter ^ 1, &mut sealed.clone(), &tag), Err(Forged), "{name}");
+    }
+}
+
+#[test]
+fn every_length_agrees_with_aws_lc() {
+    let key = std::array::from_fn(|i| (i * 37) as u8);
+    let text: Vec<u8> = (0..4000usize).map(|i| (i * 11 % 253) as u8).collect();
+    for length in 0..text.len() {
+        check(&key, length as u64, &text[..length]);
+    }
+}
+
+/// The longest text of a datagram, and counters whose halves are at their ends.
+#[test]
+fn long_texts_and_high_counters_agree_with_aws_lc() {
+    let text = vec![0xff; 65535];
+    for counter in [0, u64::from(u32::MAX), 1 << 32, u64::MAX] {
+        check(&[0xff; 32], counter, &text);
+        check(&[0; 32], counter, &text[..1424]);
+    }
+}
+
+#[test]
+fn texts_of_ones_around_the_groups_ends_agree_with_aws_lc() {
+    for byte in [0x00, 0x01, 0x7f, 0x80, 0xfb, 0xff] {
+        for length in [15, 16, 17, 111, 112, 113, 127, 128, 129, 240, 255, 256, 1424, 1472, 1473] {
+            check(&[byte; 32], u64::from(byte), &vec![0xff; length]);
+        }
+    }
+}
+
+/// RFC 8439, appendix A.1, vector 1, as seen through the cipher: the keystream's second block.
+#[test]
+fn the_keystream_is_that_of_rfc_8439() {
+    let second = hex("9f07e7be5551387a98ba977c732d080dcb0f29a048e3656912c6533e32ee7aed\
+         29b721769ce64e43d57133b074d839d531ed1f28510afb45ace10a1f4b794d6f");
+    for (name, cipher) in all(&[0; 32]) {
+        let mut text = [0; 64];
+        cipher.seal(0, &mut text);
+        assert_eq!(text.to_vec(), second, "{name}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_key_counter_and_text_agree_with_aws_lc(
+        key: [u8; 32],
+        counter: u64,
+        text in proptest::collection::vec(any::<u8>(), 0..3000),
+    ) {
+        check(&key, counter, &text);
+    }
+
+    #[test]
+    fn any_changed_bit_is_noticed(
+        key: [u8; 32],
+        text in proptest::collection::vec(any::<u8>(), 1..1500),
+        at in any::<proptest::sample::Index>(),
+        bit in 0..8u8,
+    ) {
+        let cipher = TransportKey::new(&key);
+        let mut sealed = text.clone();
+        let tag = cipher.seal(7, &mut sealed);
+        sealed[at.index(text.len())] ^= 1u8 << bit;
+        prop_assert_eq!(cipher.open(7, &mut sealed, &tag), Err(Forged));
+    }
+}
