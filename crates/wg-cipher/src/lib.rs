@@ -32,7 +32,7 @@ pub trait Cipher {
     /// Decrypts in place.
     ///
     /// # Errors
-    /// [`Forged`] when the tag is wrong; the contents of `text` are then undefined.
+    /// [`Forged`] when the tag is wrong; `text` is then as it was, or zeroes.
     fn open(&self, counter: u64, text: &mut [u8], tag: &[u8; TAG_LEN]) -> Result<(), Forged>;
 }
 

@@ -19,8 +19,9 @@ mod tests {
     use std::fs::File;
     use std::os::unix::fs::FileExt;
 
+    use wg_cipher::TransportKey;
+
     use super::*;
-    use crate::aead::AeadKey;
 
     /// Never in memory as it is; the key is its complement.
     fn complement() -> [u8; 32] {
@@ -28,9 +29,9 @@ mod tests {
     }
 
     #[inline(never)]
-    fn session_key() -> AeadKey {
+    fn session_key() -> TransportKey {
         let key = zeroize::Zeroizing::new(complement().map(|byte| !byte));
-        AeadKey::new(&key)
+        TransportKey::new(&key)
     }
 
     /// How often the key lies in this process's writable memory.

@@ -2,9 +2,10 @@
 
 use std::arch::x86_64::{
     __m512i, _mm512_add_epi32, _mm512_loadu_si512, _mm512_mask_storeu_epi8,
-    _mm512_maskz_loadu_epi8, _mm512_rol_epi32, _mm512_set_epi32, _mm512_shuffle_epi32,
-    _mm512_shuffle_i32x4, _mm512_storeu_si512, _mm512_xor_si512,
+    _mm512_maskz_loadu_epi8, _mm512_rol_epi32, _mm512_set_epi32, _mm512_setzero_si512,
+    _mm512_shuffle_epi32, _mm512_shuffle_i32x4, _mm512_storeu_si512, _mm512_xor_si512,
 };
+use std::hint::black_box;
 
 /// Blocks in one vector.
 const LANES: usize = 4;
@@ -32,14 +33,13 @@ struct Chunk([u8; CHUNK]);
 impl Keystream {
     #[target_feature(enable = "avx512f,avx512bw")]
     #[inline]
-    pub(super) fn new(key: &[u8; 32], counter: u64) -> Self {
+    pub(super) fn new(key: &[u8; 32], [n0, n1, n2]: [u32; 3]) -> Self {
         let word = |at: usize| u32::from_le_bytes([key[at], key[at + 1], key[at + 2], key[at + 3]]);
-        let (low, high) = (counter as u32, (counter >> 32) as u32);
         let rows = [
             same_in_all(CONSTANTS),
             same_in_all([word(0), word(4), word(8), word(12)]),
             same_in_all([word(16), word(20), word(24), word(28)]),
-            _mm512_add_epi32(same_in_all([0, 0, low, high]), block_numbers([0, 1, 2, 3])),
+            _mm512_add_epi32(same_in_all([0, n0, n1, n2]), block_numbers([0, 1, 2, 3])),
         ];
         Self { rows, chunk: Chunk([0; CHUNK]) }
     }
@@ -84,6 +84,19 @@ impl Keystream {
             // SAFETY: as above.
             unsafe { _mm512_mask_storeu_epi8(rest.as_mut_ptr().cast(), mask, sum) };
         }
+    }
+
+    /// Zeroes the key and the keystream.
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    pub(super) fn wipe(&mut self) {
+        self.rows = [_mm512_setzero_si512(); 4];
+        let (blocks, _) = self.chunk.0.as_chunks_mut::<64>();
+        for block in blocks {
+            store(block, _mm512_setzero_si512());
+        }
+        // The compiler must take it that somebody reads the zeroes.
+        black_box(self);
     }
 
     /// Computes the first `G` groups of four blocks of the next chunk.

@@ -9,6 +9,7 @@ use std::arch::x86_64::{
     _mm512_setr_epi64, _mm512_setzero_si512, _mm512_slli_epi64, _mm512_srli_epi64,
     _mm512_unpackhi_epi64, _mm512_unpacklo_epi64,
 };
+use std::hint::black_box;
 
 const BLOCK: usize = 16;
 const LANES: usize = 8;
@@ -27,9 +28,9 @@ type Wide = [__m512i; 3];
 /// Which block of a group each lane holds: unpacking puts them in this order.
 const ORDER: [usize; LANES] = [0, 4, 1, 5, 2, 6, 3, 7];
 
-/// The tag of `text` under a one-time key: `text` padded to whole blocks, then the lengths.
+/// The tag under a one-time key of `text` padded to whole blocks, and a last block behind it.
 #[target_feature(enable = "avx512f,avx512ifma")]
-pub(super) fn tag(one_time: &[u8; 32], text: &[u8]) -> [u8; 16] {
+pub(super) fn tag(one_time: &[u8; 32], text: &[u8], last: [u8; BLOCK]) -> [u8; 16] {
     let powers = powers(&clamped(one_time));
     let blocks = text.len().div_ceil(BLOCK) + 1;
     // Blocks of zeroes before the message change nothing, so the first group is the short one.
@@ -40,7 +41,7 @@ pub(super) fn tag(one_time: &[u8; 32], text: &[u8]) -> [u8; 16] {
     let skipped = GROUP - in_first * BLOCK;
     group[skipped..][..first.len()].copy_from_slice(first);
     if blocks <= LANES {
-        write_lengths(&mut group, text.len());
+        group[GROUP - BLOCK..].copy_from_slice(&last);
     }
     let high = |lane: usize| if ORDER[lane] >= LANES - in_first { HIGH_BIT } else { 0 };
     let mut sum = split(&group, lanes(high));
@@ -48,15 +49,15 @@ pub(super) fn tag(one_time: &[u8; 32], text: &[u8]) -> [u8; 16] {
         let step =
             Multiplier::new(powers[LANES - 1].map(|limb| _mm512_set1_epi64(limb.cast_signed())));
         let high = _mm512_set1_epi64(HIGH_BIT.cast_signed());
-        // The last of these groups has room for the lengths behind its seventh block.
-        let (whole, last) = rest.split_at((rest.len() - 1) / GROUP * GROUP);
+        // The last of these groups has room for the last block behind its seventh.
+        let (whole, end) = rest.split_at(rest.len() / GROUP * GROUP);
         let (whole, _) = whole.as_chunks::<GROUP>();
         for group in whole {
             sum = add(step.multiply(sum), split(group, high));
         }
         let mut group = [0; GROUP];
-        group[..last.len()].copy_from_slice(last);
-        write_lengths(&mut group, text.len());
+        group[..end.len()].copy_from_slice(end);
+        group[GROUP - BLOCK..].copy_from_slice(&last);
         sum = add(step.multiply(sum), split(&group, high));
     }
     // Each lane by the power of its distance from the end.
@@ -67,25 +68,21 @@ pub(super) fn tag(one_time: &[u8; 32], text: &[u8]) -> [u8; 16] {
 
 /// The second half of the key added to the sum, modulo 2^128.
 fn finish(sum: Limbs, one_time: &[u8; 32]) -> [u8; 16] {
-    let [h0, h1, h2] = carry(carry(sum));
+    let [h0, h1, h2] = carry(sum);
     // Minus the modulus, if the number is not below it.
     let g0 = h0 + 5;
     let g1 = h1 + (g0 >> 44);
     let g2 = (h2 + (g1 >> 44)).wrapping_sub(1 << 42);
-    let keep = (g2 >> 63).wrapping_neg();
+    // The compiler must not make a branch of it.
+    let keep = black_box((g2 >> 63).wrapping_neg());
     let choose = |h: u64, g: u64| (h & keep) | (g & !keep);
     let h = [choose(h0, g0 & MASK_44), choose(h1, g1 & MASK_44), choose(h2, g2 & MASK_42)];
-    // The second limb may still have a bit too many: they are added, not put side by side.
+    // The second limb may be 2^44: they are added, not put side by side.
     let number =
         u128::from(h[0]).wrapping_add(u128::from(h[1]) << 44).wrapping_add(u128::from(h[2]) << 88);
     let mut pad = [0; 16];
     pad.copy_from_slice(&one_time[16..]);
     number.wrapping_add(u128::from_le_bytes(pad)).to_le_bytes()
-}
-
-/// No additional data, and so many bytes of text.
-fn write_lengths(group: &mut [u8; GROUP], text: usize) {
-    group[GROUP - 8..].copy_from_slice(&(text as u64).to_le_bytes());
 }
 
 /// The first half of the key as RFC 8439 wants it.
@@ -114,7 +111,7 @@ fn multiply(a: &Limbs, b: &Limbs) -> Limbs {
     [h0 & MASK_44, (d1 as u64 & MASK_44) + (h0 >> 44), d2 as u64 & MASK_42]
 }
 
-/// Limbs of their proper length, but that the second may have a bit more.
+/// From limbs below 2^48: limbs of their proper length, but that the second may be 2^44.
 fn carry([h0, h1, h2]: Limbs) -> Limbs {
     let h1 = h1 + (h0 >> 44);
     let h2 = h2 + (h1 >> 44);
@@ -214,103 +211,200 @@ fn lanes(value: impl Fn(usize) -> u64) -> __m512i {
 mod tests {
     use super::*;
 
-    /// RFC 8439, section 2.5.1, as in a textbook: numbers of any length, byte by byte.
-    fn naive(one_time: &[u8; 32], text: &[u8]) -> [u8; 16] {
-        let mut message = text.to_vec();
-        message.resize(text.len().next_multiple_of(16), 0);
-        message.extend([0; 8]);
-        message.extend((text.len() as u64).to_le_bytes());
-        let mut r = [0; 17];
-        r[..16].copy_from_slice(&one_time[..16]);
+    /// A number modulo 2^130 - 5: what is above its 128th bit, and the bits below.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
+    struct Residue(u8, u128);
+
+    const MODULUS: Residue = Residue(3, u128::MAX - 4);
+
+    impl Residue {
+        fn plus(self, other: Self) -> Self {
+            let (low, carry) = self.1.overflowing_add(other.1);
+            let mut sum = Self(self.0 + other.0 + u8::from(carry), low);
+            while sum >= MODULUS {
+                let (low, borrow) = sum.1.overflowing_sub(MODULUS.1);
+                sum = Self(sum.0 - MODULUS.0 - u8::from(borrow), low);
+            }
+            sum
+        }
+
+        fn minus(self, other: Self) -> Self {
+            let (low, borrow) = MODULUS.1.overflowing_sub(other.1);
+            self.plus(Self(MODULUS.0 - other.0 - u8::from(borrow), low))
+        }
+
+        fn times(self, other: Self) -> Self {
+            other.bits().fold(Self(0, 0), |product, bit| {
+                let double = product.plus(product);
+                if bit { double.plus(self) } else { double }
+            })
+        }
+
+        /// By Fermat's little theorem.
+        fn inverse(self) -> Self {
+            let exponent = Self(MODULUS.0, MODULUS.1 - 2);
+            exponent.bits().fold(Self(0, 1), |power, bit| {
+                let square = power.times(power);
+                if bit { square.times(self) } else { square }
+            })
+        }
+
+        /// From the highest.
+        fn bits(self) -> impl Iterator<Item = bool> {
+            let high = (0..2).rev().map(move |bit| self.0 >> bit & 1 == 1);
+            high.chain((0..128).rev().map(move |bit| self.1 >> bit & 1 == 1))
+        }
+    }
+
+    /// RFC 8439, section 2.5.
+    fn r_of(one_time: &[u8; 32]) -> Residue {
+        let mut r = [0; 16];
+        r.copy_from_slice(&one_time[..16]);
         for at in [3, 7, 11, 15] {
             r[at] &= 15;
         }
         for at in [4, 8, 12] {
             r[at] &= 252;
         }
-        let mut h = [0u32; 17];
-        for block in message.chunks(16) {
-            // h = (h + block) * r, in base 256, 2^136 being 5 * 2^6.
-            for (h, byte) in h.iter_mut().zip(block.iter().chain([&1])) {
-                *h += u32::from(*byte);
-            }
-            let mut product = [0u32; 17];
-            for i in 0..17 {
-                for j in 0..=i {
-                    product[i] += h[j] * u32::from(r[i - j]);
-                }
-                for j in i + 1..17 {
-                    product[i] += 320 * h[j] * u32::from(r[i + 17 - j]);
-                }
-            }
-            // Down to below 2^130 and a little.
-            for _ in 0..2 {
-                let mut carry = 0;
-                for limb in &mut product {
-                    *limb += carry;
-                    carry = *limb >> 8;
-                    *limb &= 255;
-                }
-                let above = (product[16] >> 2) + (carry << 6);
-                product[16] &= 3;
-                product[0] += above * 5;
-            }
-            h = product;
-        }
-        let mut carry = 0;
-        for limb in &mut h {
-            *limb += carry;
-            carry = *limb >> 8;
-            *limb &= 255;
-        }
-        // h - p, if that is not negative: add 5 and look at bit 130.
-        let mut less = h;
-        let mut carry = 5;
-        for limb in &mut less {
-            *limb += carry;
-            carry = *limb >> 8;
-            *limb &= 255;
-        }
-        let h = if less[16] >= 4 { less } else { h };
-        let bytes: [u8; 16] = std::array::from_fn(|i| h[i] as u8);
-        let mut pad = [0; 16];
-        pad.copy_from_slice(&one_time[16..]);
-        u128::from_le_bytes(bytes).wrapping_add(u128::from_le_bytes(pad)).to_le_bytes()
+        Residue(0, u128::from_le_bytes(r))
     }
 
+    /// The sum over whole blocks, as in a textbook.
+    fn naive_sum(r: Residue, text: &[u8]) -> Residue {
+        let (blocks, rest) = text.as_chunks::<BLOCK>();
+        let mut padded = [0; BLOCK];
+        padded[..rest.len()].copy_from_slice(rest);
+        let rest = if rest.is_empty() { None } else { Some(&padded) };
+        blocks.iter().chain(rest).fold(Residue(0, 0), |sum, block| {
+            sum.plus(Residue(1, u128::from_le_bytes(*block))).times(r)
+        })
+    }
+
+    fn tag_of_sum(sum: Residue, one_time: &[u8; 32]) -> [u8; 16] {
+        let mut pad = [0; 16];
+        pad.copy_from_slice(&one_time[16..]);
+        sum.1.wrapping_add(u128::from_le_bytes(pad)).to_le_bytes()
+    }
+
+    fn ours(one_time: &[u8; 32], text: &[u8], last: [u8; BLOCK]) -> [u8; 16] {
+        // SAFETY: each test returns at its beginning where the processor lacks the instructions.
+        unsafe { tag(one_time, text, last) }
+    }
+
+    fn is_missing() -> bool {
+        let is_missing = super::super::Avx512::new(&[0; 32]).is_none();
+        if is_missing {
+            eprintln!("this processor has no AVX-512 with IFMA: not tested");
+        }
+        is_missing
+    }
+
+    /// Lengths around the ends of blocks and groups.
+    const LENGTHS: [usize; 20] = [
+        0, 1, 15, 16, 17, 96, 111, 112, 113, 127, 128, 129, 223, 224, 225, 239, 240, 241, 256, 383,
+    ];
+
     /// One-time keys that no ChaCha20 key is known for: r of 0, 1, 2 and the greatest there is,
-    /// with texts that bring the sum to the modulus and around it.
+    /// texts of the greatest and the least limbs.
     #[test]
-    fn the_edges_of_the_field_agree_with_the_naive_tag() {
-        if super::super::Avx512::new(&[0; 32]).is_none() {
+    fn the_greatest_and_the_least_limbs_agree_with_the_textbook() {
+        if is_missing() {
             return;
         }
-        let mut texts = Vec::new();
-        for length in [0, 1, 15, 16, 17, 96, 111, 112, 113, 128, 239, 240, 241, 256, 1424] {
-            texts.extend([0x00, 0xff, 0xfb, 0xfa, 0x01].map(|byte| vec![byte; length]));
-        }
-        // RFC 8439, appendix A.3, vectors 7 to 9.
-        let mut near = vec![0xff; 48];
-        near[16] = 0xf0;
-        texts.push(near.clone());
-        near[16..32].fill(0xfe);
-        near[16] = 0xfb;
-        near[32..].fill(0x01);
-        texts.push(near);
-        texts.push([vec![0xfd], vec![0xff; 15]].concat());
-        for first in [0, 1, 2, 4, 0x80, 0xff] {
-            for fill in [0, 0xff] {
-                for pad in [0, 0xff] {
-                    let mut one_time = [fill; 32];
-                    one_time[0] = first;
-                    one_time[16..].fill(pad);
-                    for text in &texts {
-                        // SAFETY: the processor has the instructions, or we would not be here.
-                        let tag = unsafe { tag(&one_time, text) };
-                        assert_eq!(tag, naive(&one_time, text), "{first} {fill} {pad} {text:?}");
+        for length in LENGTHS.into_iter().chain([1424]) {
+            for text in [0x00, 0xff, 0xfb, 0xfa, 0x01].map(|byte| vec![byte; length]) {
+                for (first, fill) in [(0, 0), (1, 0), (2, 0), (0x80, 0), (0xff, 0), (0xff, 0xff)] {
+                    for other in [0, 0xff] {
+                        let mut one_time = [fill; 32];
+                        one_time[0] = first;
+                        one_time[16..].fill(other);
+                        let last = [other; BLOCK];
+                        let r = r_of(&one_time);
+                        let sum = naive_sum(r, &[&*padded(&text), &last].concat());
+                        let expected = tag_of_sum(sum, &one_time);
+                        assert_eq!(ours(&one_time, &text, last), expected, "{first} {text:?}");
                     }
                 }
             }
         }
+    }
+
+    /// Sums that are about to leave the field, or a limb: the last block is made such that the
+    /// sum is what we want.
+    #[test]
+    fn sums_at_the_ends_of_the_field_and_of_the_limbs_are_reduced() {
+        if is_missing() {
+            return;
+        }
+        let mut sums: Vec<Residue> = (0..9).map(|low| Residue(0, low)).collect();
+        sums.extend((1..9).map(|below| Residue(0, 0).minus(Residue(0, below))));
+        for bit in [44, 88, 127] {
+            sums.extend([(1 << bit) - 1, 1 << bit, (1 << bit) + 1].map(|low| Residue(0, low)));
+        }
+        sums.extend([1, 2, 3].map(|high| Residue(high, 0)));
+        sums.extend([0, 1, 2].map(|high| Residue(high, u128::MAX)));
+        let keys = [
+            [1; 32],
+            [0xff; 32],
+            std::array::from_fn(|i| u8::from(i == 0)),
+            std::array::from_fn(|i| (i * 151 + 77) as u8),
+        ];
+        let (mut tried, mut reached) = (0, 0);
+        for one_time in keys {
+            let r = r_of(&one_time);
+            let inverse = r.inverse();
+            assert_eq!(r.times(inverse), Residue(0, 1));
+            for length in LENGTHS.into_iter().filter(|length| *length > 0) {
+                for &sum in &sums {
+                    let before = sum.times(inverse).minus(Residue(1, 0));
+                    // One block in four is short enough to be one.
+                    let found = (0u8..=255).find_map(|first| {
+                        let mut text = vec![0xff; length];
+                        text[0] = first;
+                        let Residue(high, last) = before.minus(naive_sum(r, &text));
+                        (high == 0).then_some((text, last.to_le_bytes()))
+                    });
+                    tried += 1;
+                    let Some((text, last)) = found else { continue };
+                    reached += 1;
+                    let expected = tag_of_sum(sum, &one_time);
+                    assert_eq!(ours(&one_time, &text, last), expected, "{length} {sum:?}");
+                }
+            }
+        }
+        assert!(reached * 4 > tried * 3, "{reached} of {tried}");
+    }
+
+    /// RFC 8439, appendix A.3, vectors 7 to 11, whose texts are whole blocks.
+    #[test]
+    fn the_reductions_of_rfc_8439_are_done() {
+        if is_missing() {
+            return;
+        }
+        // r, the text but its last block, that, the tag; the second half of the keys is zero.
+        let vectors: [(u128, &[u128], u128, u128); 5] = [
+            (1, &[u128::MAX, u128::MAX - 0xf], 0x11, 5),
+            (1, &[u128::MAX, !0 / 0xff * 0xfe - 3], !0 / 0xff, 0),
+            (2, &[], u128::MAX - 2, u128::MAX - 5),
+            (
+                4 << 64 | 1,
+                &[0xb943_5e50_d794_35e3, 0x01_cd79_435e_50d7_9433, 0],
+                1,
+                0x55 << 64 | 0x14,
+            ),
+            (4 << 64 | 1, &[0xb943_5e50_d794_35e3, 0x01_cd79_435e_50d7_9433], 0, 0x13),
+        ];
+        for (r, text, last, expected) in vectors {
+            let mut one_time = [0; 32];
+            one_time[..BLOCK].copy_from_slice(&r.to_le_bytes());
+            let text: Vec<u8> = text.iter().flat_map(|block| block.to_le_bytes()).collect();
+            assert_eq!(ours(&one_time, &text, last.to_le_bytes()), expected.to_le_bytes());
+        }
+    }
+
+    fn padded(text: &[u8]) -> Vec<u8> {
+        let mut padded = text.to_vec();
+        padded.resize(text.len().next_multiple_of(BLOCK), 0);
+        padded
     }
 }
