@@ -1,6 +1,7 @@
 //! `cargo xtask bench …`: how fast the programs are.
 
 mod quick;
+mod tunnel;
 mod wg;
 
 use anyhow::Result;
@@ -13,6 +14,8 @@ pub(crate) enum Bench {
     Quick,
     /// `wg` with 100,000 peers, and how fast it starts, beside the original.
     Wg,
+    /// The userspace daemons against each other, through a tunnel on this machine.
+    Tunnel(tunnel::Options),
 }
 
 /// Measures.
@@ -20,5 +23,6 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
     match bench {
         Bench::Quick => quick::run(),
         Bench::Wg => wg::run(),
+        Bench::Tunnel(options) => tunnel::run(options),
     }
 }
