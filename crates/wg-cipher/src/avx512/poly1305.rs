@@ -4,16 +4,17 @@
 //! the instructions multiply 52 bits by 52 and add the lower or the upper half of the product.
 
 use std::arch::x86_64::{
-    __m512i, _mm512_add_epi64, _mm512_and_si512, _mm512_loadu_si512, _mm512_madd52hi_epu64,
-    _mm512_madd52lo_epu64, _mm512_or_si512, _mm512_reduce_add_epi64, _mm512_set1_epi64,
-    _mm512_setr_epi64, _mm512_setzero_si512, _mm512_slli_epi64, _mm512_srli_epi64,
-    _mm512_unpackhi_epi64, _mm512_unpacklo_epi64,
+    __m512i, _mm512_add_epi64, _mm512_and_si512, _mm512_cmpge_epu64_mask, _mm512_loadu_si512,
+    _mm512_madd52hi_epu64, _mm512_madd52lo_epu64, _mm512_maskz_set1_epi64, _mm512_or_si512,
+    _mm512_reduce_add_epi64, _mm512_set1_epi64, _mm512_setr_epi64, _mm512_setzero_si512,
+    _mm512_slli_epi64, _mm512_srli_epi64, _mm512_unpackhi_epi64, _mm512_unpacklo_epi64,
 };
 use std::hint::black_box;
 
 const BLOCK: usize = 16;
 const LANES: usize = 8;
 const GROUP: usize = LANES * BLOCK;
+const PAIR: usize = 2 * GROUP;
 
 const MASK_44: u64 = (1 << 44) - 1;
 const MASK_42: u64 = (1 << 42) - 1;
@@ -29,40 +30,51 @@ type Wide = [__m512i; 3];
 const ORDER: [usize; LANES] = [0, 4, 1, 5, 2, 6, 3, 7];
 
 /// The tag under a one-time key of `text` padded to whole blocks, and a last block behind it.
-#[target_feature(enable = "avx512f,avx512ifma")]
+///
+/// A sum for the first and one for the second half of each pair of groups: a multiplication
+/// waits for the one before it, so that two chains take hardly longer than one.
+#[target_feature(enable = "avx512f,avx512bw,avx512ifma")]
 pub(super) fn tag(one_time: &[u8; 32], text: &[u8], last: [u8; BLOCK]) -> [u8; 16] {
     let powers = powers(&clamped(one_time));
-    let blocks = text.len().div_ceil(BLOCK) + 1;
-    // Blocks of zeroes before the message change nothing, so the first group is the short one.
-    let in_first = (blocks - 1) % LANES + 1;
-    let (first, rest) = text.split_at(text.len().min(in_first * BLOCK));
-
-    let mut group = [0; GROUP];
-    let skipped = GROUP - in_first * BLOCK;
-    group[skipped..][..first.len()].copy_from_slice(first);
-    if blocks <= LANES {
-        group[GROUP - BLOCK..].copy_from_slice(&last);
-    }
-    let high = |lane: usize| if ORDER[lane] >= LANES - in_first { HIGH_BIT } else { 0 };
-    let mut sum = split(&group, lanes(high));
-    if blocks > LANES {
-        let step =
-            Multiplier::new(powers[LANES - 1].map(|limb| _mm512_set1_epi64(limb.cast_signed())));
-        let high = _mm512_set1_epi64(HIGH_BIT.cast_signed());
-        // The last of these groups has room for the last block behind its seventh.
-        let (whole, end) = rest.split_at(rest.len() / GROUP * GROUP);
-        let (whole, _) = whole.as_chunks::<GROUP>();
-        for group in whole {
-            sum = add(step.multiply(sum), split(group, high));
-        }
-        let mut group = [0; GROUP];
-        group[..end.len()].copy_from_slice(end);
-        group[GROUP - BLOCK..].copy_from_slice(&last);
-        sum = add(step.multiply(sum), split(&group, high));
-    }
     // Each lane by the power of its distance from the end.
     let by_lane = |limb: usize| lanes(|lane| powers[LANES - 1 - ORDER[lane]][limb]);
-    let sum = Multiplier::new([by_lane(0), by_lane(1), by_lane(2)]).multiply(sum);
+    let last_step = Multiplier::new([by_lane(0), by_lane(1), by_lane(2)]);
+    let blocks = text.len().div_ceil(BLOCK) + 1;
+    // Blocks of zeroes before the message change nothing, so the first pair is the short one.
+    let in_first = (blocks - 1) % (2 * LANES) + 1;
+    let (first, rest) = text.split_at(text.len().min(in_first * BLOCK));
+
+    let mut pair = [0; PAIR];
+    pair[PAIR - in_first * BLOCK..][..first.len()].copy_from_slice(first);
+    if blocks <= 2 * LANES {
+        pair[PAIR - BLOCK..].copy_from_slice(&last);
+    }
+    let [front, back] = halves(&pair);
+    let mut sum = split(back, high_bits(LANES.saturating_sub(in_first)));
+    if blocks > LANES {
+        let power_8 = powers[LANES - 1];
+        let mut front = split(front, high_bits((2 * LANES - in_first).min(LANES)));
+        if blocks > 2 * LANES {
+            let step = Multiplier::in_all_lanes(&multiply(&power_8, &power_8));
+            let high = high_bits(0);
+            // The last of these pairs has room for the last block behind its last but one.
+            let (whole, end) = rest.split_at(rest.len() / PAIR * PAIR);
+            let (whole, _) = whole.as_chunks::<PAIR>();
+            for pair in whole {
+                let next = halves(pair);
+                front = add(step.multiply(front), split(next[0], high));
+                sum = add(step.multiply(sum), split(next[1], high));
+            }
+            let mut pair = [0; PAIR];
+            pair[..end.len()].copy_from_slice(end);
+            pair[PAIR - BLOCK..].copy_from_slice(&last);
+            let next = halves(&pair);
+            front = add(step.multiply(front), split(next[0], high));
+            sum = add(step.multiply(sum), split(next[1], high));
+        }
+        sum = add(Multiplier::in_all_lanes(&power_8).multiply(front), sum);
+    }
+    let sum = last_step.multiply(sum);
     finish(sum.map(|limb| _mm512_reduce_add_epi64(limb).cast_unsigned()), one_time)
 }
 
@@ -138,6 +150,13 @@ impl Multiplier {
         Self { r, s: [times_20(r[1]), times_20(r[2])] }
     }
 
+    /// The same number in each lane.
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    #[inline]
+    fn in_all_lanes(r: &Limbs) -> Self {
+        Self::new(r.map(|limb| _mm512_set1_epi64(limb.cast_signed())))
+    }
+
     #[target_feature(enable = "avx512f,avx512ifma")]
     #[inline]
     fn multiply(&self, h: Wide) -> Wide {
@@ -178,6 +197,21 @@ impl Multiplier {
 #[inline]
 fn add(a: Wide, b: Wide) -> Wide {
     [_mm512_add_epi64(a[0], b[0]), _mm512_add_epi64(a[1], b[1]), _mm512_add_epi64(a[2], b[2])]
+}
+
+/// The bit above a block, for all blocks of a group but the first `missing`.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn high_bits(missing: usize) -> __m512i {
+    let numbers = lanes(|lane| ORDER[lane] as u64);
+    let present = _mm512_cmpge_epu64_mask(numbers, _mm512_set1_epi64(missing as i64));
+    _mm512_maskz_set1_epi64(present, HIGH_BIT.cast_signed())
+}
+
+/// The two groups of a pair.
+fn halves(pair: &[u8; PAIR]) -> [&[u8; GROUP]; 2] {
+    let (groups, _) = pair.as_chunks::<GROUP>();
+    [&groups[0], &groups[1]]
 }
 
 /// Eight blocks as numbers, with what is to be in their third limbs above them.
