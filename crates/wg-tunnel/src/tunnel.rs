@@ -18,6 +18,9 @@ use crate::{link, outbound};
 
 /// A TUN device and the threads that forward its packets. Dropping it ends them, and the
 /// interface with them.
+///
+/// Sockets belong to the network namespace of the thread that binds them, which may be any that
+/// calls it: all callers must be in the namespace where it was started.
 pub struct Tunnel {
     engine: Arc<Engine>,
     threads: Vec<JoinHandle<()>>,
