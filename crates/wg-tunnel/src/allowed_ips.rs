@@ -42,7 +42,7 @@ impl AllowedIp {
 
 /// Prefixes of both families and what they belong to.
 #[derive(Clone)]
-pub(crate) struct AllowedIps<T> {
+pub struct AllowedIps<T> {
     v4: PrefixMap<(u32, u8), T>,
     v6: PrefixMap<(u128, u8), T>,
 }
@@ -55,15 +55,25 @@ impl<T> Default for AllowedIps<T> {
 
 impl<T> AllowedIps<T> {
     /// The owner of the longest prefix that holds `address`.
-    pub(crate) fn find(&self, address: IpAddr) -> Option<&T> {
+    pub fn find(&self, address: IpAddr) -> Option<&T> {
         match address {
             IpAddr::V4(v4) => self.v4.get_lpm(&(v4.to_bits(), 32)).map(|(_, owner)| owner),
             IpAddr::V6(v6) => self.v6.get_lpm(&(v6.to_bits(), 128)).map(|(_, owner)| owner),
         }
     }
 
+    /// The number of prefixes.
+    pub fn len(&self) -> usize {
+        self.v4.len() + self.v6.len()
+    }
+
+    /// Whether there is no prefix at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// The owner of exactly this prefix.
-    pub(crate) fn get(&self, ip: &AllowedIp) -> Option<&T> {
+    pub fn get(&self, ip: &AllowedIp) -> Option<&T> {
         match ip.address {
             IpAddr::V4(v4) => self.v4.get(&(v4.to_bits(), ip.cidr)),
             IpAddr::V6(v6) => self.v6.get(&(v6.to_bits(), ip.cidr)),
@@ -71,7 +81,7 @@ impl<T> AllowedIps<T> {
     }
 
     /// Gives a prefix to `owner`; returns who had it.
-    pub(crate) fn insert(&mut self, ip: AllowedIp, owner: T) -> Option<T> {
+    pub fn insert(&mut self, ip: AllowedIp, owner: T) -> Option<T> {
         match ip.address {
             IpAddr::V4(v4) => self.v4.insert((v4.to_bits(), ip.cidr), owner),
             IpAddr::V6(v6) => self.v6.insert((v6.to_bits(), ip.cidr), owner),
@@ -79,7 +89,7 @@ impl<T> AllowedIps<T> {
     }
 
     /// Takes a prefix from whoever has it.
-    pub(crate) fn remove(&mut self, ip: &AllowedIp) -> Option<T> {
+    pub fn remove(&mut self, ip: &AllowedIp) -> Option<T> {
         match ip.address {
             IpAddr::V4(v4) => self.v4.remove(&(v4.to_bits(), ip.cidr)),
             IpAddr::V6(v6) => self.v6.remove(&(v6.to_bits(), ip.cidr)),

@@ -7,7 +7,8 @@ use std::thread::JoinHandle;
 use nix::errno::Errno;
 use wg_noise::{CookieChecker, Instant, LocalStatic, PresharedKey, PublicKey, Wanted};
 
-use crate::allowed_ips::{AllowedIp, AllowedIps};
+use crate::allowed_ips::AllowedIp;
+use crate::allowed_ips_snapshots::Draft;
 use crate::clock;
 use crate::configuration::{Configuration, ConfiguredPeer, OwnedIps};
 use crate::endpoint::Endpoint;
@@ -57,7 +58,7 @@ impl Engine {
         }
         let Change { allowed_ips, removed, wanted, now, .. } = change;
         if let Some(allowed_ips) = allowed_ips {
-            self.allowed_ips.store(Arc::new(allowed_ips));
+            self.allowed_ips.publish(allowed_ips);
         }
         removed.iter().for_each(|peer| peer.remove());
         let link_up = configuration.link_up;
@@ -190,11 +191,11 @@ fn check_peer_count(configuration: &Configuration, update: &Update) -> Result<()
     if present + named.len() - known <= MAX_PEERS { Ok(()) } else { Err(ApplyError::TooManyPeers) }
 }
 
-/// An update in progress. Allowed IPs are changed in a copy that is published once at the end.
+/// An update in progress. The allowed IPs are published once at the end.
 struct Change<'a> {
     engine: &'a Engine,
     configuration: &'a mut Configuration,
-    allowed_ips: Option<AllowedIps<Owner>>,
+    allowed_ips: Option<Draft<Owner>>,
     removed: Vec<Arc<Peer>>,
     wanted: Vec<(Arc<Peer>, Wanted)>,
     now: Instant,
@@ -202,7 +203,7 @@ struct Change<'a> {
 
 impl Change<'_> {
     fn remove_all(&mut self) {
-        self.allowed_ips = Some(AllowedIps::default());
+        self.allowed_ips = Some(self.engine.allowed_ips.change_all());
         let peers = std::mem::take(&mut self.configuration.peers);
         self.removed.extend(peers.into_values().map(|configured| configured.peer));
     }
@@ -327,8 +328,7 @@ impl Change<'_> {
         }
     }
 
-    fn allowed_ips(&mut self) -> &mut AllowedIps<Owner> {
-        let published = &self.engine.allowed_ips;
-        self.allowed_ips.get_or_insert_with(|| AllowedIps::clone(&published.load()))
+    fn allowed_ips(&mut self) -> &mut Draft<Owner> {
+        self.allowed_ips.get_or_insert_with(|| self.engine.allowed_ips.change())
     }
 }

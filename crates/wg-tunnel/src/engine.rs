@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwapOption;
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use wg_noise::{
@@ -12,7 +12,7 @@ use wg_noise::{
     padded_len,
 };
 
-use crate::allowed_ips::AllowedIps;
+use crate::allowed_ips_snapshots::Snapshots;
 use crate::configuration::Configuration;
 use crate::datagrams::{Datagram, SendFailure, Sender};
 use crate::endpoint::Endpoint;
@@ -41,7 +41,7 @@ pub(crate) struct Engine {
     pub(crate) mtu: AtomicUsize,
     /// `None` without a private key.
     pub(crate) identity: ArcSwapOption<Identity>,
-    pub(crate) allowed_ips: ArcSwap<AllowedIps<Owner>>,
+    pub(crate) allowed_ips: Snapshots<Owner>,
     pub(crate) indices: Arc<Indices>,
     /// `None` while the link is down.
     pub(crate) sockets: ArcSwapOption<Sockets>,
@@ -86,7 +86,7 @@ impl Engine {
             offloads,
             mtu: AtomicUsize::new(0),
             identity: ArcSwapOption::empty(),
-            allowed_ips: ArcSwap::from_pointee(AllowedIps::default()),
+            allowed_ips: Snapshots::default(),
             indices: Indices::new(),
             sockets: ArcSwapOption::empty(),
             handshakes: Handshakes::default(),

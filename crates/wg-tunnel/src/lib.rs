@@ -4,6 +4,7 @@
 //! protocol itself is `wg-noise`.
 
 mod allowed_ips;
+mod allowed_ips_snapshots;
 mod apply;
 mod checksum;
 mod clock;
@@ -35,7 +36,7 @@ mod tunnel;
 mod update;
 mod virtio;
 
-pub use allowed_ips::AllowedIp;
+pub use allowed_ips::{AllowedIp, AllowedIps};
 pub use offloads::{Offloads, UnknownOffload};
 pub use status::{PeerStatus, Status};
 pub use tun::{Tun, TunError};
