@@ -18,6 +18,8 @@ use crate::device;
 const MAX_CLIENTS: usize = 32;
 /// In place of the time when a client was last heard, while we work on its request.
 const AT_WORK: u64 = u64::MAX;
+/// Peers in a request or an answer from which on it is worth while to give the memory back.
+const MANY_PEERS: usize = 1000;
 /// Bytes of stack for a client's thread.
 const STACK: usize = 512 * 1024;
 
@@ -142,12 +144,15 @@ fn serve(interface: &str, tunnel: &Tunnel, connection: &Connection) -> anyhow::R
             }
         };
         let mut answer = SecretWriter::new(connection);
+        let is_large;
         match request {
             Request::Get => {
                 let device = connection.work(|| device::from_status(interface, tunnel.status()));
                 write_device(&mut answer, &device)?;
+                is_large = device.peers.len() >= MANY_PEERS;
             }
             Request::Set(update) => {
+                is_large = update.peers.len() >= MANY_PEERS;
                 let result = connection.work(|| tunnel.apply(device::to_update(update)));
                 if let Err(error) = &result {
                     log::error!("{error}");
@@ -156,5 +161,17 @@ fn serve(interface: &str, tunnel: &Tunnel, connection: &Connection) -> anyhow::R
             }
         }
         answer.flush()?;
+        if is_large {
+            give_memory_back();
+        }
+    }
+}
+
+/// What a large request took is free by now, but stays with the process unless told otherwise.
+fn give_memory_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes the allocator's locks as any allocation does, and touches free memory only.
+    unsafe {
+        nix::libc::malloc_trim(0);
     }
 }
