@@ -30,6 +30,8 @@ pub const COOKIE_SECRET_LATENCY: Duration = Duration::from_secs(5);
 pub const INITIATIONS_PER_SECOND: u32 = 50;
 /// Packets kept while a peer has no session.
 pub const MAX_STAGED_PACKETS: usize = 128;
+/// Bytes that all peers of an interface may keep so together.
+pub const MAX_STAGED_BYTES: usize = 32 << 20;
 /// Plaintext is padded to a multiple of this many bytes.
 pub const PADDING_MULTIPLE: usize = 16;
 

@@ -40,4 +40,5 @@ pub use message::{
 pub use peer::{Peer, Wanted};
 pub use rate_limit::RateLimiter;
 pub use stack::wipe_stack;
+pub use staged::StagingBudget;
 pub use time::{Instant, Tai64n};

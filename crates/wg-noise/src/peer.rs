@@ -20,7 +20,7 @@ use crate::keypair::{Keypair, Reservation};
 use crate::keypairs::Keypairs;
 use crate::mac::MacWriter;
 use crate::message::{COOKIE_REPLY_LEN, INITIATION_LEN, RESPONSE_LEN, read_u32};
-use crate::staged::Staged;
+use crate::staged::{Staged, StagingBudget};
 use crate::time::{Instant, Tai64n};
 use crate::timers::Timers;
 
@@ -68,13 +68,18 @@ struct Initiated {
 }
 
 impl Peer {
-    /// A peer without a session.
+    /// A peer without a session, with a staging budget of its own.
     pub fn new(public_key: PublicKey) -> Self {
+        Self::with_budget(public_key, Arc::default())
+    }
+
+    /// A peer without a session. The peers of one interface share a budget.
+    pub fn with_budget(public_key: PublicKey, budget: Arc<StagingBudget>) -> Self {
         Self {
             public_key,
             handshake: Mutex::default(),
             keypairs: Keypairs::default(),
-            staged: Staged::default(),
+            staged: Staged::new(budget),
             timers: Timers::default(),
             last_handshake: AtomicU64::new(0),
         }
@@ -155,8 +160,9 @@ impl Peer {
         }
     }
 
-    /// Keeps a copy of a packet until there is a session; the oldest of 128 gives way. One that
-    /// comes just after the session took the others is reported by the next [`Peer::sent`].
+    /// Keeps a copy of a packet until there is a session; the oldest of 128 gives way, and so do
+    /// those for whom the [`StagingBudget`] has no room. One that comes just after the session
+    /// took the others is reported by the next [`Peer::sent`].
     pub fn stage(&self, packet: &[u8]) {
         self.staged.push(packet);
     }
@@ -169,6 +175,13 @@ impl Peer {
     /// Whether packets are staged.
     pub fn has_staged(&self) -> bool {
         self.staged.any()
+    }
+
+    /// Whether [`Peer::initiate`] would make a message now: the last handshake message is
+    /// REKEY_TIMEOUT (5 s) ago. To be asked before work is queued (kernel:
+    /// `wg_packet_send_queued_handshake_initiation`).
+    pub fn may_initiate(&self, now: Instant) -> bool {
+        self.timers.may_initiate(now)
     }
 
     /// The first message of a new handshake, `None` when one was sent less than REKEY_TIMEOUT

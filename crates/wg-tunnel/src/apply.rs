@@ -247,7 +247,7 @@ impl Change<'_> {
             }
             let position = self.configuration.next_position();
             let configured = ConfiguredPeer {
-                peer: Arc::new(Peer::new(key)),
+                peer: Arc::new(Peer::new(key, self.configuration.staging.clone())),
                 position,
                 preshared_key: None,
                 allowed_ips: OwnedIps::default(),

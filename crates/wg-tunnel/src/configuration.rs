@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use wg_noise::PublicKey;
+use wg_noise::{PublicKey, StagingBudget};
 
 use crate::allowed_ips::AllowedIp;
 use crate::peer::Peer;
@@ -21,6 +21,8 @@ pub(crate) struct Configuration {
     pub(crate) peers: HashMap<PublicKey, ConfiguredPeer>,
     /// The threads that read from the sockets now bound.
     pub(crate) receivers: Vec<JoinHandle<()>>,
+    /// Shared by all peers.
+    pub(crate) staging: Arc<StagingBudget>,
     next_position: u64,
 }
 

@@ -12,6 +12,7 @@ use wg_noise::{
     padded_len,
 };
 
+use crate::admission::Admission;
 use crate::allowed_ips_snapshots::Snapshots;
 use crate::configuration::Configuration;
 use crate::datagrams::{Datagram, SendFailure, Sender};
@@ -32,7 +33,8 @@ use crate::{clock, tun};
 /// Locks, outermost first: `link`, `configuration`, then those inside `handshakes` and `timers`.
 /// The data path takes only the last two, for a handshake message and for a deadline that comes
 /// nearer, and, in wg-noise, a keypair's replay window for each batch that was opened, a peer's
-/// staged packets while it has no session, and the cookie secret for a handshake message. None of
+/// staged packets while it has no session, and the cookie secret and the limit of proven
+/// addresses for a handshake message. None of
 /// these is held while another is taken or a system call waits, and nobody holds one for longer
 /// than a batch takes.
 pub(crate) struct Engine {
@@ -45,6 +47,7 @@ pub(crate) struct Engine {
     pub(crate) indices: Arc<Indices>,
     /// `None` while the link is down.
     pub(crate) sockets: ArcSwapOption<Sockets>,
+    pub(crate) admission: Admission,
     pub(crate) handshakes: Handshakes,
     pub(crate) timers: Timers,
     pub(crate) limits: Limits,
@@ -89,6 +92,7 @@ impl Engine {
             allowed_ips: Snapshots::default(),
             indices: Indices::new(),
             sockets: ArcSwapOption::empty(),
+            admission: Admission::default(),
             handshakes: Handshakes::default(),
             timers: Timers::new()?,
             limits: Limits::default(),

@@ -3,17 +3,14 @@
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
-use wg_noise::{
-    INITIATION_LEN, IncomingInitiation, Instant, MacState, Message, RateLimiter, Tai64n, wipe_stack,
-};
+use wg_noise::{INITIATION_LEN, IncomingInitiation, Instant, Message, Tai64n, wipe_stack};
 
+use crate::admission::Load;
 use crate::clock;
 use crate::configuration::Configuration;
-use crate::datagrams::{Datagram, Sender};
 use crate::endpoint::Endpoint;
 use crate::engine::{Engine, Identity};
 use crate::peer::Peer;
@@ -22,14 +19,13 @@ use crate::peer::Peer;
 const CAPACITY: usize = 4096;
 /// With this many waiting, senders must prove their address.
 const UNDER_LOAD: usize = CAPACITY / 8;
-/// How long that lasts after the queue has become shorter.
-const LOAD_MEMORY: Duration = Duration::from_secs(1);
 
 /// What waits for the handshake thread.
 #[derive(Default)]
 pub(crate) struct Handshakes {
     queue: Mutex<Queue>,
     ready: Condvar,
+    load: Load,
 }
 
 #[derive(Default)]
@@ -47,30 +43,30 @@ pub(crate) struct Incoming {
     bytes: [u8; INITIATION_LEN],
     length: usize,
     from: Endpoint,
-    /// `None` for a cookie reply, which has no MACs.
-    mac: Option<MacState>,
 }
 
 #[expect(clippy::large_enum_variant, reason = "one at a time, on the stack")]
 enum Job {
-    /// A message, with the number that waited with it.
-    Message(Incoming, usize),
+    Message(Incoming),
     Initiate(Arc<Peer>),
 }
 
 impl Incoming {
     /// Copies a handshake message, which is no longer than an initiation.
-    pub(crate) fn new(message: &[u8], from: Endpoint, mac: Option<MacState>) -> Self {
+    pub(crate) fn new(message: &[u8], from: Endpoint) -> Self {
         let mut bytes = [0; INITIATION_LEN];
         bytes[..message.len()].copy_from_slice(message);
-        Self { bytes, length: message.len(), from, mac }
+        Self { bytes, length: message.len(), from }
     }
 }
 
 impl Handshakes {
     /// Queues a received message; `false` when the queue is full.
-    pub(crate) fn receive(&self, message: Incoming) -> bool {
+    pub(crate) fn receive(&self, message: Incoming, now: Instant) -> bool {
         let mut queue = self.lock();
+        if queue.messages.len() >= UNDER_LOAD {
+            self.load.note(now);
+        }
         if queue.messages.len() >= CAPACITY {
             return false;
         }
@@ -80,9 +76,17 @@ impl Handshakes {
         true
     }
 
-    /// Queues a handshake with `peer`, once.
+    /// Whether senders must prove their address: the queue is long, or was a second ago.
+    pub(crate) fn is_under_load(&self, now: Instant) -> bool {
+        self.load.is_present(now)
+    }
+
+    /// Queues a handshake with `peer`, once, unless the last one is too young: a host that goes on
+    /// sending to a peer that does not answer costs no work.
     pub(crate) fn initiate(&self, peer: &Arc<Peer>) {
-        if peer.initiation_queued.swap(true, Ordering::AcqRel) {
+        if !peer.noise.may_initiate(clock::now())
+            || peer.initiation_queued.swap(true, Ordering::AcqRel)
+        {
             return;
         }
         self.lock().initiations.push_back(peer.clone());
@@ -97,8 +101,7 @@ impl Handshakes {
 
     /// Does the work as it comes until [`Handshakes::stop`].
     pub(crate) fn run(engine: &Arc<Engine>) {
-        let mut worker =
-            Worker { engine, limiter: RateLimiter::new(), loaded_at: None, rng: UnwrapErr(SysRng) };
+        let mut worker = Worker { engine, rng: UnwrapErr(SysRng) };
         while let Some(job) = engine.handshakes.next() {
             // Held for the whole handshake: the private key and the peers stay what they are.
             let configuration = engine.configuration();
@@ -111,9 +114,7 @@ impl Handshakes {
             };
             match job {
                 Job::Initiate(peer) => worker.initiate(identity, &peer),
-                Job::Message(message, waiting) => {
-                    worker.receive(&configuration, identity, &message, waiting);
-                }
+                Job::Message(message) => worker.receive(&configuration, identity, &message),
             }
             wipe_stack();
         }
@@ -143,7 +144,7 @@ impl Queue {
         if (self.message_next || self.initiations.is_empty())
             && let Some(message) = self.messages.pop_front()
         {
-            return Some(Job::Message(message, self.messages.len() + 1));
+            return Some(Job::Message(message));
         }
         self.initiations.pop_front().map(Job::Initiate)
     }
@@ -151,8 +152,6 @@ impl Queue {
 
 struct Worker<'a> {
     engine: &'a Arc<Engine>,
-    limiter: RateLimiter,
-    loaded_at: Option<Instant>,
     rng: UnwrapErr<SysRng>,
 }
 
@@ -173,21 +172,9 @@ impl Worker<'_> {
         self.engine.timers.schedule(peer);
     }
 
-    fn receive(
-        &mut self,
-        configuration: &Configuration,
-        identity: &Identity,
-        message: &Incoming,
-        waiting: usize,
-    ) {
+    fn receive(&mut self, configuration: &Configuration, identity: &Identity, message: &Incoming) {
         let now = clock::now();
         let bytes = &message.bytes[..message.length];
-        if let Some(mac) = message.mac
-            && self.is_loaded(waiting, now)
-            && !self.admit(identity, bytes, &message.from, mac, now)
-        {
-            return;
-        }
         let refused = match Message::parse(bytes) {
             Some(Message::Initiation(initiation)) => {
                 self.answer(configuration, identity, initiation, &message.from, now)
@@ -201,37 +188,6 @@ impl Worker<'_> {
             && self.engine.limits.handshakes.allow(now)
         {
             log::debug!("handshake message from {} refused: {reason}", message.from.address);
-        }
-    }
-
-    /// Whether senders must prove their address (kernel: `wg_receive_handshake_packet`).
-    fn is_loaded(&mut self, waiting: usize, now: Instant) -> bool {
-        if waiting >= UNDER_LOAD {
-            self.loaded_at = Some(now);
-        }
-        self.loaded_at.is_some_and(|at| now.since(at) < LOAD_MEMORY)
-    }
-
-    /// Under load: lets a proven address through at a limited rate, and sends others a cookie.
-    fn admit(
-        &mut self,
-        identity: &Identity,
-        message: &[u8],
-        from: &Endpoint,
-        mac: MacState,
-        now: Instant,
-    ) -> bool {
-        match mac {
-            MacState::Mac2 => self.limiter.allow(from.address.ip(), now),
-            MacState::Mac1 => {
-                let reply = identity.cookies.reply(message, from.address, now, &mut self.rng);
-                if let Some(sockets) = self.engine.sockets.load().as_deref() {
-                    let datagram = Datagram { bytes: &reply, endpoint: *from, segment: false };
-                    sockets.send(&mut Sender::default(), &std::iter::once(datagram), |_, _| {});
-                }
-                false
-            }
-            MacState::Invalid => false,
         }
     }
 
@@ -312,23 +268,45 @@ mod tests {
         Incoming::new(
             &[1; 92],
             Endpoint::from("192.0.2.1:1".parse::<std::net::SocketAddr>().unwrap()),
-            None,
         )
     }
 
     fn peer(byte: u8) -> Arc<Peer> {
-        Arc::new(Peer::new([byte; 32].into()))
+        Arc::new(Peer::new([byte; 32].into(), Arc::default()))
     }
 
     #[test]
     fn the_queue_is_bounded() {
-        let handshakes = Handshakes::default();
-        for _ in 0..CAPACITY {
-            assert!(handshakes.receive(message()));
+        let (handshakes, now) = (Handshakes::default(), clock::now());
+        for waiting in 0..CAPACITY {
+            assert_eq!(handshakes.is_under_load(now), waiting > UNDER_LOAD);
+            assert!(handshakes.receive(message(), now));
         }
-        assert!(!handshakes.receive(message()));
-        assert!(matches!(handshakes.next(), Some(Job::Message(_, CAPACITY))));
-        assert!(handshakes.receive(message()));
+        assert!(!handshakes.receive(message(), now));
+        assert!(matches!(handshakes.next(), Some(Job::Message(_))));
+        assert!(handshakes.receive(message(), now));
+    }
+
+    /// Within REKEY_TIMEOUT no work is queued that would come to nothing.
+    #[test]
+    fn a_peer_that_was_just_tried_is_not_queued_again() {
+        struct Anywhere;
+        impl wg_noise::IndexTable for Anywhere {
+            fn release(&self, _: u32) {}
+        }
+        let local = wg_noise::LocalStatic::new(&[1; 32]);
+        let peer = Peer::new(*wg_noise::LocalStatic::new(&[2; 32]).public_key(), Arc::default());
+        let index = wg_noise::LocalIndex::new(1, Arc::new(Anywhere));
+        let wall = Tai64n::from_unix(std::time::Duration::ZERO);
+        let now = clock::now();
+        assert!(peer.noise.initiate(&local, index, now, wall, &mut UnwrapErr(SysRng)).is_some());
+        let handshakes = Handshakes::default();
+        let peer = Arc::new(peer);
+        handshakes.initiate(&peer);
+        assert!(handshakes.lock().initiations.is_empty());
+        peer.noise.reset();
+        handshakes.initiate(&peer);
+        assert_eq!(handshakes.lock().initiations.len(), 1);
     }
 
     #[test]
@@ -338,15 +316,16 @@ mod tests {
         for peer in &peers {
             handshakes.initiate(peer);
             handshakes.initiate(peer);
-            assert!(handshakes.receive(message()));
+            assert!(handshakes.receive(message(), clock::now()));
         }
         let mut initiations = 0;
         for _ in 0..2 {
             let jobs = [handshakes.next().unwrap(), handshakes.next().unwrap()];
             initiations += jobs.iter().filter(|job| matches!(job, Job::Initiate(_))).count();
-            assert!(jobs.iter().any(|job| matches!(job, Job::Message(..))));
+            assert!(jobs.iter().any(|job| matches!(job, Job::Message(_))));
         }
         assert_eq!(initiations, 2);
+        assert!(handshakes.lock().initiations.is_empty());
         handshakes.stop();
         assert!(handshakes.next().is_none());
     }

@@ -4,15 +4,14 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use wg_noise::{Instant, MacState, Message, TRANSPORT_HEADER_LEN};
+use wg_noise::{Instant, Message, TRANSPORT_HEADER_LEN};
 
 use crate::engine::{ERROR_PAUSE, Engine};
-use crate::handshakes::Incoming;
 use crate::join::Joiner;
 use crate::peer::Peer;
 use crate::received::ReceivedBatch;
 use crate::sockets::Sockets;
-use crate::{clock, inner};
+use crate::{admission, clock, inner};
 
 /// The opened messages of one run; made once and used again.
 #[derive(Default)]
@@ -72,7 +71,9 @@ fn forward(engine: &Arc<Engine>, batch: &mut ReceivedBatch, count: usize, opened
                 start = end;
             }
             Some(_) => {
-                queue_handshake(engine, batch, start, now);
+                if let Some(from) = batch.endpoint(start) {
+                    admission::admit(engine, batch.bytes(start), from, now);
+                }
                 start += 1;
             }
             None => start += 1,
@@ -165,36 +166,5 @@ fn deliver(
         } else if engine.limits.inbound.allow(now) {
             log::debug!("{peer}: a packet from {source}, which is not among its allowed IPs");
         }
-    }
-}
-
-/// Hands a handshake message to its thread, if it proves to be worth the while: mac1 is checked
-/// here, so that junk never fills the queue.
-fn queue_handshake(engine: &Engine, batch: &ReceivedBatch, datagram: usize, now: Instant) {
-    let bytes = batch.bytes(datagram);
-    let (Some(message), Some(from)) = (Message::parse(bytes), batch.endpoint(datagram)) else {
-        return;
-    };
-    let identity = engine.identity.load();
-    let Some(identity) = identity.as_deref() else { return };
-    if message.receiver().is_some_and(|index| engine.indices.find(index).is_none()) {
-        return;
-    }
-    let mac = match message {
-        Message::CookieReply(_) => None,
-        _ => match identity.cookies.check(bytes, from.address, now) {
-            MacState::Invalid => {
-                if engine.limits.handshakes.allow(now) {
-                    log::debug!("handshake message from {} refused: invalid mac1", from.address);
-                }
-                return;
-            }
-            valid => Some(valid),
-        },
-    };
-    if !engine.handshakes.receive(Incoming::new(bytes, from, mac))
-        && engine.limits.handshakes.allow(now)
-    {
-        log::warn!("too many handshakes: messages are dropped");
     }
 }

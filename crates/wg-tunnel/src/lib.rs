@@ -3,6 +3,7 @@
 //! [`Tunnel`] runs the threads; [`Update`] changes its configuration, [`Status`] shows it. The
 //! protocol itself is `wg-noise`.
 
+mod admission;
 mod allowed_ips;
 mod allowed_ips_snapshots;
 mod apply;
@@ -13,6 +14,7 @@ mod cut;
 mod datagrams;
 mod endpoint;
 mod engine;
+mod handshake_socket;
 mod handshakes;
 mod inbound;
 mod index_table;

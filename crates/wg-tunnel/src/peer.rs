@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use arc_swap::ArcSwapOption;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use wg_noise::PublicKey;
+use wg_noise::{PublicKey, StagingBudget};
 
 use crate::endpoint::Endpoint;
 
@@ -27,9 +27,9 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    pub(crate) fn new(public_key: PublicKey) -> Self {
+    pub(crate) fn new(public_key: PublicKey, staging: Arc<StagingBudget>) -> Self {
         Self {
-            noise: wg_noise::Peer::new(public_key),
+            noise: wg_noise::Peer::with_budget(public_key, staging),
             endpoint: ArcSwapOption::empty(),
             rx_bytes: AtomicU64::new(0),
             tx_bytes: AtomicU64::new(0),

@@ -12,11 +12,14 @@ use nix::sys::socket::{
 };
 
 use crate::datagrams::{Datagram, SendFailure, Sender};
+use crate::handshake_socket::split;
 use crate::offloads::Offloads;
 
 /// A socket of one family.
 struct Socket {
     fd: OwnedFd,
+    /// What handshake messages come to, where the kernel can tell them apart.
+    handshakes: Option<OwnedFd>,
     /// Whether it knows `UDP_SEGMENT`.
     segments: AtomicBool,
 }
@@ -26,7 +29,7 @@ const BUFFER: usize = 7 << 20;
 /// Attempts to find one port that is free in both families.
 const PORT_ATTEMPTS: usize = 100;
 
-/// Two bound sockets, or one where the kernel has one family only.
+/// Bound sockets of both families, or of one where the kernel has one family only.
 pub(crate) struct Sockets {
     v4: Option<Socket>,
     v6: Option<Socket>,
@@ -71,9 +74,11 @@ impl Sockets {
         self.port
     }
 
-    /// The sockets that there are.
+    /// The sockets that there are, those for handshakes last.
     pub(crate) fn iter(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        [&self.v4, &self.v6].into_iter().flatten().map(|socket| socket.fd.as_fd())
+        let both = || [&self.v4, &self.v6].into_iter().flatten();
+        let handshakes = both().filter_map(|socket| socket.handshakes.as_ref());
+        both().map(|socket| &socket.fd).chain(handshakes).map(AsFd::as_fd)
     }
 
     /// Marks the packets to come.
@@ -133,6 +138,19 @@ fn open(
     fwmark: u32,
     offloads: Offloads,
 ) -> Result<Socket, Errno> {
+    let fd = configure(family, fwmark)?;
+    enlarge_buffers(&fd);
+    let segments = offloads.gso && sends_segments(fd.as_fd());
+    let bulk = offloads.gro && receive_in_bulk(fd.as_fd());
+    bind(fd.as_raw_fd(), any)?;
+    let handshakes = split(&fd, || configure(family, fwmark), bulk)
+        .inspect_err(|errno| log::debug!("handshakes get no socket of their own: {}", errno.desc()))
+        .ok();
+    log::debug!("offloads of the {family:?} socket: sending {segments}, receiving {bulk}");
+    Ok(Socket { fd, handshakes, segments: AtomicBool::new(segments) })
+}
+
+fn configure(family: AddressFamily, fwmark: u32) -> Result<OwnedFd, Errno> {
     let fd = socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
     if family == AddressFamily::Inet6 {
         setsockopt(&fd, sockopt::Ipv6V6Only, &true)?;
@@ -144,12 +162,7 @@ fn open(
     if fwmark != 0 {
         setsockopt(&fd, sockopt::Mark, &fwmark)?;
     }
-    enlarge_buffers(&fd);
-    let segments = offloads.gso && sends_segments(fd.as_fd());
-    let bulk = offloads.gro && receive_in_bulk(fd.as_fd());
-    log::debug!("offloads of the {family:?} socket: sending {segments}, receiving {bulk}");
-    bind(fd.as_raw_fd(), any)?;
-    Ok(Socket { fd, segments: AtomicBool::new(segments) })
+    Ok(fd)
 }
 
 /// Whether the kernel knows `UDP_SEGMENT` (Linux 4.18). One that does not would ignore it in a
