@@ -1,5 +1,6 @@
 //! `cargo xtask bench …`: how fast the programs are.
 
+mod flood;
 mod quick;
 mod tunnel;
 mod wg;
@@ -10,6 +11,8 @@ use clap::Subcommand;
 /// What is measured.
 #[derive(Subcommand)]
 pub(crate) enum Bench {
+    /// A TCP stream through a tunnel whose port is flooded with handshake messages.
+    Flood(flood::Options),
     /// `wg-quick up` of thousands of peers with a route each, and `strip`, beside the original.
     Quick,
     /// `wg` with 100,000 peers, and how fast it starts, beside the original.
@@ -21,6 +24,7 @@ pub(crate) enum Bench {
 /// Measures.
 pub(crate) fn run(bench: &Bench) -> Result<()> {
     match bench {
+        Bench::Flood(options) => flood::run(options),
         Bench::Quick => quick::run(),
         Bench::Wg => wg::run(),
         Bench::Tunnel(options) => tunnel::run(options),
