@@ -1,0 +1,524 @@
+//! Hosts, what travels between them, and the rules that must hold whatever happens.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use wg_noise::{
+    CookieChecker, IncomingInitiation, IndexTable, Instant, LocalIndex, LocalStatic, MacState,
+    Message, Peer, REJECT_AFTER_TIME, REKEY_TIMEOUT, TRANSPORT_HEADER_LEN, TRANSPORT_OVERHEAD,
+    Tai64n, Wanted, padded_len,
+};
+
+pub(crate) type HostId = usize;
+
+const MTU: usize = 1420;
+
+/// How datagrams fare. Chances are in percent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Weather {
+    pub(crate) loss: u64,
+    pub(crate) duplication: u64,
+    pub(crate) corruption: u64,
+    /// The longest delay; the shortest is a millisecond. Longer than a packet's distance to the
+    /// next, it reorders.
+    pub(crate) delay: Duration,
+}
+
+impl Weather {
+    pub(crate) const FINE: Self =
+        Self { loss: 0, duplication: 0, corruption: 0, delay: Duration::from_millis(20) };
+}
+
+/// A packet of a user, known by its number alone: the numbers are never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Packet {
+    from: HostId,
+    to: HostId,
+    delivered: bool,
+}
+
+pub(crate) struct World {
+    pub(crate) now: Instant,
+    pub(crate) weather: Weather,
+    pub(crate) rng: ChaCha8Rng,
+    pub(crate) hosts: Vec<Host>,
+    events: BinaryHeap<Reverse<Event>>,
+    event_count: u64,
+    packets: Vec<Packet>,
+}
+
+pub(crate) struct Host {
+    local: LocalStatic,
+    links: BTreeMap<HostId, Link>,
+    checker: CookieChecker,
+    under_load: bool,
+    /// Asleep until then: nothing is received, and timers fire late.
+    asleep_until: Instant,
+    indices: Arc<Indices>,
+}
+
+struct Link {
+    peer: Peer,
+    /// Of the timer event in the heap that counts.
+    scheduled: Option<Instant>,
+    last_initiation: Option<Instant>,
+}
+
+/// Which peer an index belongs to, and what is known of the keypair that has it.
+#[derive(Default)]
+struct Indices(Mutex<HashMap<u32, Session>>);
+
+#[derive(Clone, Copy)]
+struct Session {
+    remote: HostId,
+    /// `None` before the handshake ended.
+    born: Option<Instant>,
+    next_counter: u64,
+}
+
+impl Indices {
+    /// Also after a rule was broken, so that all ends in good order.
+    fn lock(&self) -> MutexGuard<'_, HashMap<u32, Session>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl IndexTable for Indices {
+    fn release(&self, index: u32) {
+        let known = self.lock().remove(&index).is_some();
+        assert!(known || std::thread::panicking(), "released twice");
+    }
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Event {
+    at: Instant,
+    number: u64,
+    action: Action,
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Action {
+    Arrival { from: HostId, to: HostId, datagram: Vec<u8>, intact: bool },
+    UserPacket { from: HostId, to: HostId },
+    Timer { host: HostId, remote: HostId },
+}
+
+impl World {
+    /// Hosts with the links named, in both directions.
+    pub(crate) fn new(seed: u64, host_count: usize, links: &[(HostId, HostId)]) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut local = || {
+            let mut private = [0; 32];
+            rng.fill_bytes(&mut private);
+            LocalStatic::new(&private)
+        };
+        let hosts = std::iter::repeat_with(&mut local)
+            .take(host_count)
+            .map(|local| Host {
+                links: BTreeMap::new(),
+                checker: CookieChecker::new(local.public_key()),
+                under_load: false,
+                asleep_until: Instant::from_nanos(0),
+                indices: Arc::default(),
+                local,
+            })
+            .collect();
+        let mut world = Self {
+            now: Instant::from_nanos(1_000_000_000),
+            weather: Weather::FINE,
+            rng,
+            hosts,
+            events: BinaryHeap::new(),
+            event_count: 0,
+            packets: Vec::new(),
+        };
+        for &(a, b) in links {
+            world.add_peer(a, b);
+            world.add_peer(b, a);
+        }
+        world
+    }
+
+    /// A random number below `end`.
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
+        self.rng.next_u64() % end
+    }
+
+    fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+
+    /// A user's packet at a later time.
+    pub(crate) fn send_in(&mut self, delay: Duration, from: HostId, to: HostId) {
+        self.push(self.now + delay, Action::UserPacket { from, to });
+    }
+
+    /// A user's packet now; returns its number.
+    pub(crate) fn send(&mut self, from: HostId, to: HostId) -> usize {
+        self.packets.push(Packet { from, to, delivered: false });
+        let number = self.packets.len() - 1;
+        self.send_packet(from, to, &text(number));
+        number
+    }
+
+    pub(crate) fn was_delivered(&self, number: usize) -> bool {
+        self.packets[number].delivered
+    }
+
+    pub(crate) fn set_persistent_keepalive(&mut self, on: HostId, of: HostId, seconds: u16) {
+        let wanted = self.peer(on, of).set_persistent_keepalive(seconds, self.now);
+        self.obey(on, of, wanted);
+    }
+
+    /// The daemon starts anew, without any session.
+    pub(crate) fn restart(&mut self, host: HostId) {
+        let remotes: Vec<_> = self.hosts[host].links.keys().copied().collect();
+        remotes.into_iter().for_each(|remote| self.add_peer(host, remote));
+        assert_eq!(self.sessions(host), 0, "what is gone holds no index");
+    }
+
+    /// The peer is removed and added again, or the interface goes down and up.
+    pub(crate) fn reset(&mut self, host: HostId, remote: HostId) {
+        self.peer(host, remote).reset();
+        self.link_mut(host, remote).last_initiation = None;
+    }
+
+    pub(crate) fn sleep(&mut self, host: HostId, time: Duration) {
+        self.hosts[host].asleep_until = self.now + time;
+    }
+
+    pub(crate) fn set_under_load(&mut self, host: HostId, under_load: bool) {
+        self.hosts[host].under_load = under_load;
+    }
+
+    pub(crate) fn neighbours(&self, host: HostId) -> Vec<HostId> {
+        self.hosts[host].links.keys().copied().collect()
+    }
+
+    /// Handshakes and keypairs that a host holds.
+    pub(crate) fn sessions(&self, host: HostId) -> usize {
+        self.hosts[host].indices.lock().len()
+    }
+
+    /// Whether nothing is left to do, ever.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        let mut links = self.hosts.iter().flat_map(|host| host.links.values());
+        links.all(|link| link.peer.deadline().is_none() && !link.peer.has_staged())
+    }
+
+    /// Lets time pass.
+    pub(crate) fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.events.peek().is_some_and(|Reverse(event)| event.at <= end) {
+            let Some(Reverse(event)) = self.events.pop() else { break };
+            self.now = self.now.max(event.at);
+            self.act(event.action);
+        }
+        self.now = end;
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::UserPacket { from, to } => {
+                self.send(from, to);
+            }
+            Action::Arrival { from, to, datagram, intact } => {
+                if self.hosts[to].asleep_until <= self.now {
+                    self.receive(to, from, datagram, intact);
+                }
+            }
+            Action::Timer { host, remote } => self.ring(host, remote),
+        }
+    }
+
+    fn ring(&mut self, host: HostId, remote: HostId) {
+        let awake = self.hosts[host].asleep_until;
+        if awake > self.now {
+            self.push(awake, Action::Timer { host, remote });
+            return;
+        }
+        let now = self.now;
+        let link = self.link_mut(host, remote);
+        // One that was entered for an earlier deadline has come before.
+        if link.scheduled.is_none_or(|at| at > now) {
+            return;
+        }
+        link.scheduled = None;
+        let wanted = link.peer.poll(now);
+        self.obey(host, remote, wanted);
+        let next = self.peer(host, remote).deadline();
+        assert!(next.is_none_or(|at| at > now), "a timer that stays due");
+    }
+
+    fn schedule(&mut self, host: HostId, remote: HostId) {
+        let link = self.link_mut(host, remote);
+        let deadline = link.peer.deadline();
+        if let Some(at) = deadline
+            && link.scheduled.is_none_or(|scheduled| at < scheduled)
+        {
+            link.scheduled = Some(at);
+            self.push(at, Action::Timer { host, remote });
+        }
+    }
+
+    /// Does what a peer asked for, as an engine would.
+    fn obey(&mut self, host: HostId, remote: HostId, wanted: Wanted) {
+        if wanted.initiation {
+            self.initiate(host, remote);
+        }
+        let staged = if wanted.staged { self.peer(host, remote).take_staged() } else { Vec::new() };
+        if staged.is_empty() && wanted.keepalive {
+            self.send_packet(host, remote, &[]);
+        }
+        for packet in &staged {
+            self.send_packet(host, remote, packet);
+        }
+        self.schedule(host, remote);
+    }
+
+    fn send_packet(&mut self, host: HostId, remote: HostId, packet: &[u8]) {
+        let (now, peer) = (self.now, self.peer(host, remote));
+        let Some(reservation) = peer.reserve(1, now) else {
+            if !packet.is_empty() {
+                peer.stage(packet);
+            }
+            self.initiate(host, remote);
+            self.schedule(host, remote);
+            return;
+        };
+        let keypair = &reservation.keypair;
+        let mut message = vec![0; padded_len(packet.len(), MTU) + TRANSPORT_OVERHEAD];
+        message[TRANSPORT_HEADER_LEN..][..packet.len()].copy_from_slice(packet);
+        keypair.seal(reservation.first, &mut message);
+        self.with_session(host, keypair.local_index(), |session| {
+            assert_eq!(session.remote, remote, "sealed with another peer's key");
+            let age = now.since(session.born.expect("a key of an open handshake was used"));
+            assert!(age < REJECT_AFTER_TIME, "sealed under a key of {age:?}");
+            assert_eq!(reservation.first, session.next_counter, "a counter is used once, in order");
+            session.next_counter += 1;
+        });
+        let wanted = self.peer(host, remote).sent(keypair, !packet.is_empty(), now);
+        self.transmit(host, remote, &message);
+        self.obey(host, remote, wanted);
+    }
+
+    fn initiate(&mut self, host: HostId, remote: HostId) {
+        if !self.peer(host, remote).may_initiate(self.now) {
+            return;
+        }
+        let index = self.new_index(host, remote);
+        let wall = Tai64n::from_unix(self.unix());
+        let Host { local, links, .. } = &self.hosts[host];
+        let message = links[&remote].peer.initiate(local, index, self.now, wall, &mut self.rng);
+        let message = message.expect("it may initiate, and all keys are good");
+        let now = self.now;
+        let link = self.link_mut(host, remote);
+        let before = link.last_initiation.replace(now);
+        let gap = before.map_or(Duration::MAX, |before| now.since(before));
+        assert!(gap >= REKEY_TIMEOUT, "initiations {gap:?} apart");
+        self.transmit(host, remote, &message);
+        self.schedule(host, remote);
+    }
+
+    fn receive(&mut self, host: HostId, from: HostId, mut datagram: Vec<u8>, intact: bool) {
+        match Message::parse(&datagram) {
+            Some(Message::Initiation(_) | Message::Response(_)) => {
+                let state = self.hosts[host].checker.check(&datagram, address(from), self.now);
+                let under_load = self.hosts[host].under_load;
+                match state {
+                    MacState::Invalid => assert!(!intact, "mac1 of an intact message"),
+                    MacState::Mac1 if under_load => {
+                        let checker = &self.hosts[host].checker;
+                        let source = address(from);
+                        let reply = checker.reply(&datagram, source, self.now, &mut self.rng);
+                        self.transmit(host, from, &reply);
+                    }
+                    MacState::Mac1 | MacState::Mac2 => self.receive_handshake(host, &datagram),
+                }
+            }
+            Some(Message::CookieReply(message)) => {
+                let receiver = u32::from_le_bytes([message[4], message[5], message[6], message[7]]);
+                if let Some(remote) = self.owner(host, receiver) {
+                    let _ = self.peer(host, remote).consume_cookie_reply(message, self.now);
+                }
+            }
+            Some(Message::Transport { receiver, counter }) => {
+                self.receive_transport(host, receiver, counter, &mut datagram, intact);
+            }
+            None => assert!(!intact, "an intact message was not understood"),
+        }
+    }
+
+    fn receive_handshake(&mut self, host: HostId, datagram: &[u8]) {
+        match Message::parse(datagram) {
+            Some(Message::Initiation(message)) => {
+                let Host { local, links, .. } = &self.hosts[host];
+                let Ok(opened) = IncomingInitiation::open(local, message) else { return };
+                let is_sender = |link: &Link| link.peer.public_key() == opened.public_key();
+                let remote = *links.iter().find(|(_, link)| is_sender(link)).expect("a peer").0;
+                let index = self.new_index(host, remote);
+                let value = index.value();
+                let Host { local, links, .. } = &self.hosts[host];
+                let peer = &links[&remote].peer;
+                let response =
+                    peer.consume_initiation(local, opened, index, self.now, &mut self.rng);
+                if let Ok(response) = response {
+                    let now = self.now;
+                    self.with_session(host, value, |session| session.born = Some(now));
+                    self.transmit(host, remote, &response);
+                }
+                self.schedule(host, remote);
+            }
+            Some(Message::Response(message)) => {
+                let receiver =
+                    u32::from_le_bytes([message[8], message[9], message[10], message[11]]);
+                let Some(remote) = self.owner(host, receiver) else { return };
+                let (now, unix) = (self.now, self.unix());
+                let Host { local, links, .. } = &self.hosts[host];
+                let peer = &links[&remote].peer;
+                if let Ok(wanted) = peer.consume_response(local, message, now, unix) {
+                    self.with_session(host, receiver, |session| session.born = Some(now));
+                    self.obey(host, remote, wanted);
+                }
+            }
+            _ => unreachable!("only handshake messages come here"),
+        }
+    }
+
+    fn receive_transport(
+        &mut self,
+        host: HostId,
+        receiver: u32,
+        counter: u64,
+        datagram: &mut [u8],
+        intact: bool,
+    ) {
+        let Some(remote) = self.owner(host, receiver) else { return };
+        let (now, unix) = (self.now, self.unix());
+        let Some(keypair) = self.peer(host, remote).keypair(receiver, now) else { return };
+        let Ok(plaintext) = keypair.open(counter, datagram) else {
+            assert!(!intact, "an intact message was refused");
+            return;
+        };
+        let born = self.with_session(host, receiver, |session| session.born);
+        let age = now.since(born.expect("a key of an open handshake was used"));
+        assert!(age < REJECT_AFTER_TIME, "opened under a key of {age:?}");
+        let mut fresh = [true];
+        keypair.accept(&[counter], &mut fresh);
+        if fresh == [false] {
+            return;
+        }
+        let data = !plaintext.is_empty();
+        if let Some((number, rest)) = plaintext.split_first_chunk() {
+            let number = usize::try_from(u64::from_le_bytes(*number)).unwrap();
+            let packet = &mut self.packets[number];
+            assert_eq!((packet.from, packet.to), (remote, host), "packet {number}: wrong name");
+            assert!(!packet.delivered, "packet {number} came twice");
+            packet.delivered = true;
+            let expected = text(number);
+            assert_eq!(rest[..expected.len() - 8], expected[8..], "packet {number} was changed");
+        }
+        let wanted = self.peer(host, remote).received(&keypair, data, now, unix);
+        self.obey(host, remote, wanted);
+    }
+
+    fn transmit(&mut self, from: HostId, to: HostId, datagram: &[u8]) {
+        let weather = self.weather;
+        if self.chance(weather.loss) {
+            return;
+        }
+        let copies = 1 + u64::from(self.chance(weather.duplication));
+        for _ in 0..copies {
+            let mut datagram = datagram.to_vec();
+            let intact = !self.chance(weather.corruption);
+            if !intact {
+                let position = self.below(datagram.len() as u64) as usize;
+                datagram[position] ^= 1 << self.below(8);
+            }
+            let delay = Duration::from_millis(1) + weather.delay.mul_f64(self.unit());
+            self.push(self.now + delay, Action::Arrival { from, to, datagram, intact });
+        }
+    }
+
+    /// From 0 to 1.
+    fn unit(&mut self) -> f64 {
+        self.below(1 << 20) as f64 / f64::from(1 << 20)
+    }
+
+    fn push(&mut self, at: Instant, action: Action) {
+        self.event_count += 1;
+        self.events.push(Reverse(Event { at, number: self.event_count, action }));
+    }
+
+    fn add_peer(&mut self, on: HostId, of: HostId) {
+        let peer = Peer::new(*self.hosts[of].local.public_key());
+        let link = Link { peer, scheduled: None, last_initiation: None };
+        self.hosts[on].links.insert(of, link);
+    }
+
+    fn peer(&self, on: HostId, of: HostId) -> &Peer {
+        &self.hosts[on].links[&of].peer
+    }
+
+    fn link_mut(&mut self, on: HostId, of: HostId) -> &mut Link {
+        self.hosts[on].links.get_mut(&of).expect("they are peers")
+    }
+
+    fn new_index(&mut self, host: HostId, remote: HostId) -> LocalIndex {
+        let table = Arc::clone(&self.hosts[host].indices);
+        let index = self.rng.next_u32();
+        let session = Session { remote, born: None, next_counter: 0 };
+        assert!(table.lock().insert(index, session).is_none(), "improbable");
+        LocalIndex::new(index, table)
+    }
+
+    fn owner(&self, host: HostId, index: u32) -> Option<HostId> {
+        self.hosts[host].indices.lock().get(&index).map(|session| session.remote)
+    }
+
+    fn with_session<T>(
+        &self,
+        host: HostId,
+        index: u32,
+        change: impl FnOnce(&mut Session) -> T,
+    ) -> T {
+        let mut sessions = self.hosts[host].indices.lock();
+        change(sessions.get_mut(&index).expect("an index in use is in the table"))
+    }
+
+    fn unix(&self) -> Duration {
+        Duration::from_secs(1_700_000_000) + Duration::from_nanos(self.now.as_nanos())
+    }
+}
+
+/// Links between hosts: a ring, so that nobody is alone, and some others.
+pub(crate) fn links(rng: &mut ChaCha8Rng, host_count: usize) -> Vec<(HostId, HostId)> {
+    let mut links = HashSet::new();
+    let mut ordered = Vec::new();
+    let ring = (0..host_count).map(|i| (i, (i + 1) % host_count));
+    let others = (0..host_count / 4)
+        .map(|_| [rng.next_u64(), rng.next_u64()].map(|random| random as usize % host_count))
+        .map(|[a, b]| (a, b));
+    for (a, b) in ring.chain(others) {
+        if a != b && links.insert((a.min(b), a.max(b))) {
+            ordered.push((a, b));
+        }
+    }
+    ordered
+}
+
+fn address(host: HostId) -> SocketAddr {
+    SocketAddr::new(IpAddr::from([192, 0, 2, u8::try_from(host).unwrap()]), 51820)
+}
+
+/// A packet whose length and contents follow from its number.
+fn text(number: usize) -> Vec<u8> {
+    let filler = (0..number % 23).map(|i| (number * 31 + i) as u8);
+    (number as u64).to_le_bytes().into_iter().chain(filler).collect()
+}
