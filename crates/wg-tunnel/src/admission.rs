@@ -15,6 +15,7 @@ use crate::datagrams::{Datagram, Sender};
 use crate::endpoint::Endpoint;
 use crate::engine::{Engine, Identity};
 use crate::handshakes::Incoming;
+use crate::per_second::PerSecond;
 
 /// What is shared by the threads that receive.
 #[derive(Default)]
@@ -74,7 +75,7 @@ impl Admission {
         if self.replies.allow(from.address.ip(), now) {
             let reply = identity.cookies.reply(bytes, from.address, now, &mut UnwrapErr(SysRng));
             if let Some(sockets) = engine.sockets.load().as_deref() {
-                let datagram = Datagram { bytes: &reply, endpoint: *from, segment: false };
+                let datagram = Datagram { bytes: &reply, endpoint: *from, segment: false, tos: 0 };
                 sockets.send(&mut Sender::default(), &std::iter::once(datagram), |_, _| {});
             }
         }
@@ -86,41 +87,33 @@ impl Admission {
 const PLACES: usize = 1024;
 /// Cookie replies for each place in a second.
 const REPLIES: u64 = 32;
-/// Bits of a place's state that count replies; the others are the second.
-const COUNT_BITS: u32 = 16;
 
 /// How many cookie replies go to one source, so that a flood from there leaves time for others.
 ///
 /// Forged sources make others share a place with theirs, but take no memory; a peer then waits
 /// for its next attempt.
 struct ReplyLimit {
-    places: Box<[AtomicU64]>,
+    places: Box<[PerSecond]>,
     /// Keyed at random, so that nobody can choose whose place to take.
     hasher: RandomState,
 }
 
 impl Default for ReplyLimit {
     fn default() -> Self {
-        let places = std::iter::repeat_with(AtomicU64::default).take(PLACES).collect();
+        let places = std::iter::repeat_with(PerSecond::default).take(PLACES).collect();
         Self { places, hasher: RandomState::new() }
     }
 }
 
 impl ReplyLimit {
-    /// Whether this source may have a reply. Threads that race may let one more through.
+    /// Whether this source may have a reply.
     fn allow(&self, source: IpAddr, now: Instant) -> bool {
         let source = match source.to_canonical() {
             IpAddr::V4(v4) => u64::from(v4.to_bits()),
             IpAddr::V6(v6) => (v6.to_bits() >> 64) as u64,
         };
         let place = &self.places[self.hasher.hash_one(source) as usize % PLACES];
-        let second = now.since(Instant::from_nanos(0)).as_secs() << COUNT_BITS;
-        let state = place.load(Ordering::Relaxed).max(second);
-        if state - second >= REPLIES {
-            return false;
-        }
-        place.store(state + 1, Ordering::Relaxed);
-        true
+        place.allow(REPLIES, now)
     }
 }
 

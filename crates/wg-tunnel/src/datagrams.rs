@@ -22,6 +22,8 @@ pub(crate) struct Datagram<'a> {
     pub(crate) endpoint: Endpoint,
     /// Whether it may go as one with its neighbours.
     pub(crate) segment: bool,
+    /// The traffic class of its IP header.
+    pub(crate) tos: u8,
 }
 
 /// What went wrong with a datagram.
@@ -53,6 +55,7 @@ struct Pending {
     position: usize,
     base: *const u8,
     length: usize,
+    tos: u8,
 }
 
 /// Datagrams sent as one.
@@ -64,6 +67,7 @@ struct Group {
     /// Bytes of each but the last.
     size: usize,
     bytes: usize,
+    tos: u8,
     /// Whether another may follow.
     open: bool,
 }
@@ -86,7 +90,8 @@ impl Sender {
         for (position, datagram) in datagrams {
             let (base, length) = (datagram.bytes.as_ptr(), datagram.bytes.len());
             let segment = has_segments && datagram.segment;
-            self.push(Pending { position, base, length }, &datagram.endpoint, segment);
+            let pending = Pending { position, base, length, tos: datagram.tos };
+            self.push(pending, &datagram.endpoint, segment);
         }
         // SAFETY: the datagrams of this call only, lent until it returns, were pushed.
         unsafe { self.send_groups(socket, segments, failed) };
@@ -102,6 +107,7 @@ impl Sender {
             && (1..=group.size).contains(&length)
             && group.bytes + length <= MAX_BYTES
             && group.endpoint == *endpoint
+            && group.tos == datagram.tos
         {
             group.count += 1;
             group.bytes += length;
@@ -109,7 +115,8 @@ impl Sender {
         } else {
             let (first, endpoint) = (self.datagrams.len(), *endpoint);
             let open = segment && length > 0;
-            let group = Group { endpoint, first, count: 1, size: length, bytes: length, open };
+            let (size, bytes, tos) = (length, length, datagram.tos);
+            let group = Group { endpoint, first, count: 1, size, bytes, tos, open };
             self.groups.push(group);
         }
         self.datagrams.push(datagram);
@@ -203,9 +210,7 @@ impl Sender {
             if let Some(source) = &group.endpoint.source {
                 length = controls[i].write(source);
             }
-            if group.count > 1 {
-                length = controls[i].write_segment_size(length, group.size as u16);
-            }
+            length = group.write_options(&mut controls[i], length);
             header.msg_hdr.msg_control = (&raw mut controls[i]).cast();
             header.msg_hdr.msg_controllen = length as _;
             headers.push(header);
@@ -215,12 +220,7 @@ impl Sender {
     fn leave_source_out(&mut self, index: usize) {
         let group = &self.groups[index];
         let header = &mut self.headers[index].msg_hdr;
-        let length = if group.count > 1 {
-            self.controls[index].write_segment_size(0, group.size as u16)
-        } else {
-            0
-        };
-        header.msg_controllen = length as _;
+        header.msg_controllen = group.write_options(&mut self.controls[index], 0) as _;
     }
 
     /// Sends the datagrams of a group one by one if that can help.
@@ -257,6 +257,19 @@ impl Sender {
         }
         // SAFETY: all were pushed to us, and are lent as our caller promises.
         unsafe { singly.send_groups(socket, segments, failed) };
+    }
+}
+
+impl Group {
+    /// Adds, behind `length` bytes, what is not the default; returns the new length.
+    fn write_options(&self, control: &mut Control, mut length: usize) -> usize {
+        if self.tos != 0 {
+            length = control.write_traffic_class(length, self.endpoint.address.is_ipv4(), self.tos);
+        }
+        if self.count > 1 {
+            length = control.write_segment_size(length, self.size as u16);
+        }
+        length
     }
 }
 

@@ -26,7 +26,7 @@ use crate::peer::Peer;
 use crate::sockets::Sockets;
 use crate::timers::Timers;
 use crate::tun::Tun;
-use crate::{clock, tun};
+use crate::{clock, ecn, icmp, tun};
 
 /// Shared by the threads of a tunnel.
 ///
@@ -51,6 +51,7 @@ pub(crate) struct Engine {
     pub(crate) handshakes: Handshakes,
     pub(crate) timers: Timers,
     pub(crate) limits: Limits,
+    pub(crate) icmp: icmp::Errors,
     pub(crate) stop_event: EventFd,
     pub(crate) gone_event: EventFd,
     link: Mutex<LinkWatch>,
@@ -96,6 +97,7 @@ impl Engine {
             handshakes: Handshakes::default(),
             timers: Timers::new()?,
             limits: Limits::default(),
+            icmp: icmp::Errors::default(),
             stop_event: EventFd::from_flags(EfdFlags::EFD_CLOEXEC)?,
             gone_event: EventFd::from_flags(EfdFlags::EFD_CLOEXEC)?,
             link: Mutex::new(link),
@@ -185,7 +187,8 @@ impl Engine {
                 message
             })
             .collect();
-        self.send(peer, messages.iter().map(Vec::as_slice));
+        let marks = packets.iter().map(|packet| ecn::outer(packet));
+        self.send(peer, messages.iter().map(Vec::as_slice).zip(marks));
         if peer.noise.sent(&reservation.keypair, true, now).initiation {
             self.handshakes.initiate(peer);
         }
@@ -199,7 +202,7 @@ impl Engine {
         };
         let mut message = [0; TRANSPORT_OVERHEAD];
         reservation.keypair.seal(reservation.first, &mut message);
-        self.send(peer, std::iter::once(&message[..]));
+        self.send(peer, std::iter::once((&message[..], 0)));
         let wanted = peer.noise.sent(&reservation.keypair, false, now);
         if wanted.initiation {
             self.handshakes.initiate(peer);
@@ -209,19 +212,19 @@ impl Engine {
         }
     }
 
-    /// Sends messages to a peer's endpoint and counts them.
+    /// Sends messages, each with its outer traffic class, to a peer's endpoint and counts them.
     pub(crate) fn send<'a>(
         &self,
         peer: &Arc<Peer>,
-        messages: impl Iterator<Item = &'a [u8]> + Clone,
+        messages: impl Iterator<Item = (&'a [u8], u8)> + Clone,
     ) {
         let sockets = self.sockets.load();
         let (Some(sockets), Some(endpoint)) = (sockets.as_deref(), peer.endpoint()) else {
             return;
         };
-        let mut bytes: usize = messages.clone().map(<[u8]>::len).sum();
+        let mut bytes: usize = messages.clone().map(|(bytes, _)| bytes.len()).sum();
         let segment = peer.may_segment();
-        let datagrams = messages.map(|bytes| Datagram { bytes, endpoint, segment });
+        let datagrams = messages.map(|(bytes, tos)| Datagram { bytes, endpoint, segment, tos });
         sockets.send(&mut Sender::default(), &datagrams, |i, failure| {
             if let SendFailure::Dropped(_) = failure {
                 bytes -= datagrams.clone().nth(i).map_or(0, |datagram| datagram.bytes.len());

@@ -20,6 +20,9 @@ const CAPACITY: usize = 4096;
 /// With this many waiting, senders must prove their address.
 const UNDER_LOAD: usize = CAPACITY / 8;
 
+/// Of initiations and responses: AF41 (kernel: `HANDSHAKE_DSCP`).
+const TRAFFIC_CLASS: u8 = 0x88;
+
 /// What waits for the handshake thread.
 #[derive(Default)]
 pub(crate) struct Handshakes {
@@ -167,7 +170,7 @@ impl Worker<'_> {
         let initiation = peer.noise.initiate(&identity.local, index, now, wall, &mut self.rng);
         if let Some(initiation) = initiation {
             log::debug!("{peer}: sending a handshake initiation");
-            self.engine.send(peer, std::iter::once(&initiation[..]));
+            self.engine.send(peer, std::iter::once((&initiation[..], TRAFFIC_CLASS)));
         }
         self.engine.timers.schedule(peer);
     }
@@ -211,7 +214,7 @@ impl Worker<'_> {
         log::debug!("{peer}: answering a handshake initiation from {}", from.address);
         peer.count_received(initiation.len());
         peer.set_endpoint(*from);
-        self.engine.send(peer, std::iter::once(&response[..]));
+        self.engine.send(peer, std::iter::once((&response[..], TRAFFIC_CLASS)));
         self.engine.timers.schedule(peer);
         Ok(())
     }

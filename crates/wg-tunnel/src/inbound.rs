@@ -11,7 +11,7 @@ use crate::join::Joiner;
 use crate::peer::Peer;
 use crate::received::ReceivedBatch;
 use crate::sockets::Sockets;
-use crate::{admission, clock, inner};
+use crate::{admission, clock, ecn, inner};
 
 /// The opened messages of one run; made once and used again.
 #[derive(Default)]
@@ -139,7 +139,7 @@ fn open(
 /// Leaves those packets to be written to TUN whose source belongs to the peer.
 fn deliver(
     engine: &Engine,
-    batch: &ReceivedBatch,
+    batch: &mut ReceivedBatch,
     peer: &Arc<Peer>,
     packets: &[Packet],
     joiner: &mut Joiner,
@@ -162,6 +162,8 @@ fn deliver(
             || allowed_ips.find(source).is_some_and(|owner| Arc::ptr_eq(&owner.peer, peer));
         if allowed == Some(source) || is_peers() {
             allowed = Some(source);
+            let tos = batch.tos(packet.datagram);
+            ecn::combine(&mut batch.memory_mut()[start..][..length], tos);
             joiner.add(batch.memory(), start, length, joinable);
         } else if engine.limits.inbound.allow(now) {
             log::debug!("{peer}: a packet from {source}, which is not among its allowed IPs");

@@ -20,7 +20,7 @@ use crate::endpoint::Endpoint;
 use crate::engine::{ERROR_PAUSE, Engine, Owner};
 use crate::peer::Peer;
 use crate::virtio::VirtioHeader;
-use crate::{clock, inner, tun};
+use crate::{clock, ecn, icmp, inner, tun};
 
 /// Packets read at once.
 const BATCH: usize = 64;
@@ -70,6 +70,7 @@ struct Message {
     start: usize,
     length: usize,
     run: usize,
+    tos: u8,
 }
 
 /// Consecutive packets to one peer.
@@ -205,7 +206,8 @@ fn owner<'a>(allowed_ips: &'a AllowedIps<Owner>, packet: &[u8]) -> Option<&'a Ar
     allowed_ips.find(inner::destination(packet)?).map(|owner| &owner.peer)
 }
 
-/// The peer that a packet goes to, unless it has no endpoint yet (kernel: `wg_xmit`).
+/// The peer that a packet goes to, unless it has no endpoint yet; its sender is told then
+/// (kernel: `wg_xmit`).
 fn find_peer<'a>(
     engine: &Engine,
     allowed_ips: &'a AllowedIps<Owner>,
@@ -216,6 +218,7 @@ fn find_peer<'a>(
     if peer.is_some_and(|peer| peer.endpoint().is_some()) {
         return peer;
     }
+    engine.refuse(packet, icmp::Reason::Unreachable, now);
     if engine.limits.outbound.allow(now) {
         match (peer, inner::destination(packet)) {
             (Some(peer), _) => log::debug!("{peer}: no endpoint is known"),
@@ -238,7 +241,12 @@ fn seal(
     let mut pieces = 0;
     for packet in range.clone() {
         match pieces_of(batch, packet) {
-            Ok(count) => pieces += count,
+            Ok((_, longest)) if longest + TRANSPORT_OVERHEAD > MAX_DATAGRAM => {
+                let reason = icmp::Reason::TooBig((MAX_DATAGRAM - TRANSPORT_OVERHEAD) as u16);
+                engine.refuse(batch.packet(packet), reason, now);
+                batch.packets[packet].length = 0;
+            }
+            Ok((count, _)) => pieces += count,
             Err(cut::Malformed) => {
                 if engine.limits.outbound.allow(now) {
                     log::debug!("the host sent a packet that does not fit its virtio header");
@@ -275,24 +283,26 @@ fn seal(
     }
 }
 
-/// How many packets a packet stands for. Finishes the checksum of one that stands for itself.
-fn pieces_of(batch: &mut Batch, index: usize) -> Result<usize, cut::Malformed> {
+/// How many packets a packet stands for, and the bytes of the longest. Finishes the checksum of one that stands for itself.
+fn pieces_of(batch: &mut Batch, index: usize) -> Result<(usize, usize), cut::Malformed> {
     let Packet { start, length, virtio } = batch.packets[index];
     let packet = &mut batch.memory[start..][..length];
     if virtio.segments.is_some() {
-        return Ok(Cut::new(&virtio, packet)?.count());
+        let cut = Cut::new(&virtio, packet)?;
+        return Ok((cut.count(), cut.len(0)));
     }
-    cut::finish_checksum(&virtio, packet).map(|()| 1)
+    cut::finish_checksum(&virtio, packet).map(|()| (1, length))
 }
 
 fn seal_in_place(batch: &mut Batch, packet: &Packet, run: usize, counter: u64, mtu: usize) {
     let start = packet.start - HEADROOM;
     let length = message_len(packet.length, mtu);
     let message = &mut batch.memory[start..][..length];
+    let tos = ecn::outer(&message[HEADROOM..]);
     message[HEADROOM + packet.length..].fill(0);
     batch.runs[run].keypair.seal(counter, message);
     batch.runs[run].bytes += length;
-    batch.messages.push(Message { start, length, run });
+    batch.messages.push(Message { start, length, run, tos });
 }
 
 /// Bytes of the message for a packet. No padding makes it longer than a datagram, whatever MTU
@@ -318,6 +328,7 @@ fn seal_pieces(
         let Ok(cut) = Cut::new(&packet.virtio, &input[packet.start..][..packet.length]) else {
             return index as u64;
         };
+        let tos = ecn::outer(&input[packet.start..]);
         let count = cut.count();
         while index < count {
             let piece = cut.len(index);
@@ -328,7 +339,7 @@ fn seal_pieces(
             message[HEADROOM + piece..].fill(0);
             batch.runs[run].keypair.seal(first + index as u64, message);
             batch.runs[run].bytes += length;
-            batch.messages.push(Message { start: INPUT + start, length, run });
+            batch.messages.push(Message { start: INPUT + start, length, run, tos });
             batch.output += length;
             index += 1;
         }
@@ -363,7 +374,7 @@ fn send(engine: &Engine, batch: &mut Batch) {
         let datagrams = messages.iter().map(|message| {
             let run = &runs[message.run];
             let bytes = &memory[message.start..][..message.length];
-            Datagram { bytes, endpoint: run.endpoint, segment: run.segment }
+            Datagram { bytes, endpoint: run.endpoint, segment: run.segment, tos: message.tos }
         });
         let mut lost = Vec::new();
         sockets.send(sender, &datagrams, |i, failure| {

@@ -24,6 +24,8 @@ pub(crate) struct Received {
     pub(crate) source: Option<Source>,
     /// Bytes of each datagram but the last, where several came as one (`UDP_GRO`).
     pub(crate) segment_size: Option<usize>,
+    /// The traffic class of their IP headers.
+    pub(crate) tos: u8,
 }
 
 const SOCKADDR_IN_LEN: usize = size_of::<libc::sockaddr_in>();
@@ -77,6 +79,11 @@ const TYPE_AT: usize = LEVEL_AT + 4;
 const DATA_AT: usize = (TYPE_AT + 4).next_multiple_of(ALIGN);
 const PKTINFO_LEN: usize = size_of::<libc::in_pktinfo>();
 const PKTINFO6_LEN: usize = size_of::<libc::in6_pktinfo>();
+const CLASS_SPACE: usize = (DATA_AT + size_of::<libc::c_int>()).next_multiple_of(ALIGN);
+const _: () = assert!(
+    DATA_AT + PKTINFO6_LEN.next_multiple_of(ALIGN) + CLASS_SPACE + SEGMENT_SPACE
+        <= Control::CAPACITY
+);
 const SEGMENT_SPACE: usize = (DATA_AT + size_of::<u16>()).next_multiple_of(ALIGN);
 
 impl Control {
@@ -107,6 +114,24 @@ impl Control {
             }
         }
         DATA_AT + length.next_multiple_of(ALIGN)
+    }
+
+    /// Adds, behind `length` bytes, the traffic class of what is sent (`IP_TOS`, `IPV6_TCLASS`);
+    /// returns the new length.
+    pub(crate) fn write_traffic_class(&mut self, length: usize, is_ipv4: bool, class: u8) -> usize {
+        let (level, kind) = if is_ipv4 {
+            (libc::IPPROTO_IP, libc::IP_TOS)
+        } else {
+            (libc::IPPROTO_IPV6, libc::IPV6_TCLASS)
+        };
+        let value = libc::c_int::from(class);
+        let message = &mut self.0[length..][..CLASS_SPACE];
+        message.fill(0);
+        message[..ALIGN].copy_from_slice(&(DATA_AT + size_of_val(&value)).to_ne_bytes());
+        message[LEVEL_AT..LEVEL_AT + 4].copy_from_slice(&level.to_ne_bytes());
+        message[TYPE_AT..TYPE_AT + 4].copy_from_slice(&kind.to_ne_bytes());
+        message[DATA_AT..DATA_AT + 4].copy_from_slice(&value.to_ne_bytes());
+        length + CLASS_SPACE
     }
 
     /// Adds, behind `length` bytes, that what is sent is to be cut into datagrams of `size` bytes
@@ -148,6 +173,11 @@ impl Control {
                         address: IpAddr::V6(Ipv6Addr::from(array::<16>(data, 0))),
                         interface: u32::from_ne_bytes(array(data, 16)),
                     });
+                }
+                // One byte, although it is sent as four.
+                (libc::IPPROTO_IP, libc::IP_TOS) if !data.is_empty() => received.tos = data[0],
+                (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) if data.len() >= 4 => {
+                    received.tos = libc::c_int::from_ne_bytes(array(data, 0)) as u8;
                 }
                 (libc::SOL_UDP, libc::UDP_GRO) if data.len() >= 4 => {
                     let size = libc::c_int::from_ne_bytes(array(data, 0));

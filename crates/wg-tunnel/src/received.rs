@@ -20,6 +20,7 @@ pub(crate) struct ReceivedBatch {
     slots: Slots,
     datagrams: Vec<Received>,
     endpoints: [Option<Endpoint>; BATCH],
+    classes: [u8; BATCH],
     names: [Name; BATCH],
     controls: [Control; BATCH],
     /// Slots to offer to the kernel next.
@@ -40,6 +41,7 @@ impl ReceivedBatch {
             slots: Slots::new(),
             datagrams: Vec::with_capacity(4 * BATCH),
             endpoints: [None; BATCH],
+            classes: [0; BATCH],
             names: [Name::EMPTY; BATCH],
             controls: [Control::EMPTY; BATCH],
             offered: BATCH,
@@ -80,6 +82,7 @@ impl ReceivedBatch {
             let said = self.controls[slot].read(header.msg_hdr.msg_controllen as _);
             self.endpoints[slot] =
                 self.names[slot].read().map(|address| Endpoint { address, source: said.source });
+            self.classes[slot] = said.tos;
             self.split(slot, length, said.segment_size);
             bytes += length;
         }
@@ -119,6 +122,11 @@ impl ReceivedBatch {
     /// Where datagram `index` came from.
     pub(crate) fn endpoint(&self, index: usize) -> Option<Endpoint> {
         self.endpoints[self.datagrams[index].slot]
+    }
+
+    /// The traffic class of datagram `index`.
+    pub(crate) fn tos(&self, index: usize) -> u8 {
+        self.classes[self.datagrams[index].slot]
     }
 
     /// The memory that the datagrams are in.

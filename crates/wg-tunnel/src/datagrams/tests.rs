@@ -47,7 +47,8 @@ fn more_than_a_batch_arrives_in_order_with_its_addresses() {
     let source = Source { address: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9)), interface: 0 };
     let endpoint = Endpoint { address, source: Some(source) };
     let payloads: Vec<_> = (0..150u8).map(|i| vec![i; usize::from(i)]).collect();
-    let datagrams = payloads.iter().map(|bytes| Datagram { bytes, endpoint, segment: true });
+    let datagrams =
+        payloads.iter().map(|bytes| Datagram { bytes, endpoint, segment: true, tos: 0 });
     send(&sender, true, datagrams, |i, failure| panic!("{i}: {failure:?}"));
     let received = receive(&receiver, payloads.len());
     for ((bytes, from), expected) in received.iter().zip(&payloads) {
@@ -64,14 +65,15 @@ fn a_lost_source_address_and_a_refused_datagram_do_not_stop_the_batch() {
     let good = Endpoint::from(address);
     let long = vec![0; 65535];
     let datagrams = [
-        Datagram { bytes: b"one", endpoint: good, segment: true },
+        Datagram { bytes: b"one", endpoint: good, segment: true, tos: 0 },
         Datagram {
             bytes: b"two",
             endpoint: Endpoint { source: Some(lost), ..good },
             segment: true,
+            tos: 0,
         },
-        Datagram { bytes: &long, endpoint: good, segment: true },
-        Datagram { bytes: b"four", endpoint: good, segment: true },
+        Datagram { bytes: &long, endpoint: good, segment: true, tos: 0 },
+        Datagram { bytes: b"four", endpoint: good, segment: true, tos: 0 },
     ];
     let mut failures = Vec::new();
     send(&sender, true, datagrams.into_iter(), |i, f| failures.push((i, f)));
@@ -94,7 +96,8 @@ fn runs_of_one_size_arrive_in_every_mode() {
         let sizes = sizes.concat();
         let payloads: Vec<_> =
             sizes.iter().enumerate().map(|(i, size)| vec![i as u8; *size]).collect();
-        let datagrams = payloads.iter().map(|bytes| Datagram { bytes, endpoint, segment: true });
+        let datagrams =
+            payloads.iter().map(|bytes| Datagram { bytes, endpoint, segment: true, tos: 0 });
         send(&sender, has_segments, datagrams, |i, failure| panic!("{i}: {failure:?}"));
         let received = receive(&receiver, payloads.len());
         let received: Vec<_> = received.into_iter().map(|(bytes, _)| bytes).collect();
@@ -118,7 +121,8 @@ fn segments_that_do_not_fit_the_way_are_sent_one_by_one() {
         crate::sockets::allow_fragments(sender.as_fd()).unwrap();
         let endpoint = Endpoint::from(address);
         let payloads: Vec<_> = (0..20u8).map(|i| vec![i; 1400]).collect();
-        let datagrams = payloads.iter().map(|bytes| Datagram { bytes, endpoint, segment: true });
+        let datagrams =
+            payloads.iter().map(|bytes| Datagram { bytes, endpoint, segment: true, tos: 0 });
         let mut failures = Vec::new();
         send(&sender, true, datagrams, |i, failure| failures.push((i, failure)));
         assert_eq!(failures, [(0, SendFailure::Segments)]);
