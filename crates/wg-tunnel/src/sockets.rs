@@ -155,11 +155,11 @@ fn configure(family: AddressFamily, fwmark: u32) -> Result<OwnedFd, Errno> {
     if family == AddressFamily::Inet6 {
         setsockopt(&fd, sockopt::Ipv6V6Only, &true)?;
         setsockopt(&fd, sockopt::Ipv6RecvPacketInfo, &true)?;
-        receive_traffic_class(fd.as_fd(), libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS)?;
+        setsockopt(&fd, sockopt::Ipv6RecvTClass, &true)?;
     } else {
         setsockopt(&fd, sockopt::Ipv4PacketInfo, &true)?;
         allow_fragments(fd.as_fd())?;
-        receive_traffic_class(fd.as_fd(), libc::IPPROTO_IP, libc::IP_RECVTOS)?;
+        setsockopt(&fd, sockopt::IpRecvTos, &true)?;
     }
     if fwmark != 0 {
         setsockopt(&fd, sockopt::Mark, &fwmark)?;
@@ -191,31 +191,13 @@ fn enlarge_buffers(fd: &OwnedFd) {
 /// No "don't fragment" bit on the outside, as in the kernel: a router on the way may cut what is
 /// too long for it instead of dropping it silently.
 pub(crate) fn allow_fragments(fd: BorrowedFd<'_>) -> Result<(), Errno> {
-    set(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT)
-}
-
-/// For the congestion marks (RFC 6040).
-fn receive_traffic_class(
-    fd: BorrowedFd<'_>,
-    level: libc::c_int,
-    option: libc::c_int,
-) -> Result<(), Errno> {
-    set(fd, level, option, 1)
-}
-
-/// What nix has no option for.
-fn set(
-    fd: BorrowedFd<'_>,
-    level: libc::c_int,
-    option: libc::c_int,
-    value: libc::c_int,
-) -> Result<(), Errno> {
+    let value: libc::c_int = libc::IP_PMTUDISC_DONT;
     // SAFETY: the value is a live c_int, and its size is given.
     let result = unsafe {
         libc::setsockopt(
             fd.as_raw_fd(),
-            level,
-            option,
+            libc::IPPROTO_IP,
+            libc::IP_MTU_DISCOVER,
             (&raw const value).cast(),
             size_of_val(&value) as u32,
         )
