@@ -106,3 +106,22 @@ impl fmt::Display for Peer {
         write!(f, "peer({}…{})", &key[..4], &key[39..43])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use wg_noise::Instant;
+
+    use super::*;
+
+    #[test]
+    fn a_removed_peer_has_nothing_left_to_do() {
+        let peer = Peer::new([7; 32].into(), Arc::default());
+        peer.noise.stage(&[1; 100]);
+        let _ = peer.noise.set_persistent_keepalive(25, Instant::from_nanos(1));
+        assert!(peer.noise.deadline().is_some() && !peer.is_removed());
+        peer.remove();
+        assert!(peer.is_removed());
+        assert!(!peer.noise.has_staged());
+        assert_eq!(peer.noise.deadline(), None);
+    }
+}

@@ -1,14 +1,92 @@
-//! Sessions in simulated time: how they come up, are renewed, survive a bad network and end.
+//! Sessions in simulated time: how they come up, are renewed, survive a bad network and end, as a
+//! table of corners with their sources: a section of the paper, or a file of the kernel's
+//! `drivers/net/wireguard`. Corners that need sockets are in wg-tunnel's `corners`.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod network;
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::time::Duration;
 
 use network::{Conditions, Kind, Network};
-use wg_noise::Instant;
+use wg_noise::{Instant, REKEY_AFTER_MESSAGES};
+
+/// The table: what, source, test. Makes a test of each row and the count of all.
+macro_rules! corners {
+    ($($what:literal, $source:literal, $test:ident;)*) => {
+        const CORNERS: &[(&str, &str)] = &[$(($what, $source)),*];
+        mod corner {
+            $(
+                #[test]
+                fn $test() {
+                    super::$test();
+                }
+            )*
+        }
+    };
+}
+
+corners! {
+    "key confirmation: the responder sends nothing before the first transport message",
+    "paper 5.4.6, 6.3; noise.c", the_responder_cannot_send_before_the_session_is_confirmed;
+    "a session comes up, and data flows both ways",
+    "paper 5", a_session_comes_up_and_data_flows_both_ways;
+    "sessions with several peers are kept apart",
+    "paper 5.4.1; peerlookup.c", three_hosts_keep_their_sessions_apart;
+    "both initiate at the same instant",
+    "paper 6.4; noise.c", both_may_initiate_at_the_same_instant;
+    "the initiator renews at 120 s, the responder does not",
+    "paper 6.2; send.c", only_the_initiator_renews_and_does_so_at_120_seconds;
+    "renewals lose nothing under load in both directions",
+    "paper 6.2; noise.c", keys_are_renewed_every_two_minutes_under_load_without_loss;
+    "keys are renewed after 2^60 messages",
+    "paper 6.1, 6.2; send.c", keys_are_renewed_after_2_to_the_60_messages;
+    "a receiver renews keys before they expire, once",
+    "paper 6.2; receive.c", a_receiver_renews_its_keys_once_before_they_expire;
+    "keys are rejected at 180 s",
+    "paper 6.2; send.c, receive.c", a_session_ends_after_180_seconds;
+    "keys are zeroed after 540 s",
+    "paper 6.3; timers.c", keys_are_zeroed_after_540_seconds;
+    "what is left of a handshake is zeroed after 540 s",
+    "paper 6.3; timers.c", what_is_left_of_a_handshake_is_zeroed_too;
+    "received data is answered by a keepalive after 10 s, exactly once",
+    "paper 6.5; timers.c", received_data_is_answered_by_one_keepalive;
+    "data of one's own takes the keepalive's place",
+    "paper 6.5; timers.c", data_of_our_own_is_answer_enough;
+    "a persistent keepalive keeps its interval, and is sent once each",
+    "timers.c", a_persistent_keepalive_keeps_its_interval;
+    "a persistent keepalive never gives up",
+    "timers.c", a_persistent_keepalive_never_gives_up;
+    "an initiation is repeated for 90 s, then there is rest",
+    "paper 6.4; timers.c", a_handshake_is_given_up_after_90_seconds_and_taken_up_for_new_data;
+    "new data starts the 90 s over",
+    "paper 6.4; send.c", new_data_starts_the_90_seconds_over;
+    "128 packets wait for a session, the oldest give way",
+    "device.c, messages.h", at_most_128_packets_wait_and_the_oldest_give_way;
+    "unanswered data brings a handshake after 15 s",
+    "paper 6.5; timers.c", unanswered_data_brings_a_new_handshake_after_15_seconds;
+    "a peer that was restarted is found again",
+    "paper 6.5; timers.c", a_restarted_peer_is_found_again;
+    "nothing comes out twice on a network that loses, repeats and reorders",
+    "paper 5.4.6; receive.c", a_bad_network_loses_and_reorders_but_never_repeats_or_changes;
+    "under load a cookie comes before a handshake",
+    "paper 5.3; receive.c", a_host_under_load_wants_a_cookie_first;
+    "both under load: the response needs a cookie, too",
+    "paper 5.3; receive.c", two_hosts_under_load_exchange_cookies;
+}
+
+#[test]
+fn the_table_is_counted() {
+    let count = CORNERS.len();
+    // Not with println, which the test harness keeps to itself.
+    let _ = writeln!(std::io::stdout(), "{count} corners in simulated time:");
+    for (what, source) in CORNERS {
+        assert!(!source.is_empty());
+        let _ = writeln!(std::io::stdout(), "  {what} ({source})");
+    }
+}
 
 const A: usize = 0;
 const B: usize = 1;
@@ -37,7 +115,6 @@ fn assert_near(actual: f64, expected: f64) {
     assert!((actual - expected).abs() < 0.2, "{actual} is not about {expected}");
 }
 
-#[test]
 fn a_session_comes_up_and_data_flows_both_ways() {
     let mut network = Network::new(1, 2);
     let start = network.now;
@@ -54,7 +131,6 @@ fn a_session_comes_up_and_data_flows_both_ways() {
     assert!(network.peer(B, A).last_handshake().is_some());
 }
 
-#[test]
 fn three_hosts_keep_their_sessions_apart() {
     let mut network = Network::new(2, 3);
     let mut expected = Vec::new();
@@ -67,7 +143,6 @@ fn three_hosts_keep_their_sessions_apart() {
     }
 }
 
-#[test]
 fn keys_are_renewed_every_two_minutes_under_load_without_loss() {
     let mut network = Network::new(3, 2);
     let start = network.now;
@@ -95,7 +170,6 @@ fn keys_are_renewed_every_two_minutes_under_load_without_loss() {
     }
 }
 
-#[test]
 fn only_the_initiator_renews_and_does_so_at_120_seconds() {
     let mut network = connected(4);
     let start = Instant::from_nanos(1_000_000_000);
@@ -112,7 +186,6 @@ fn only_the_initiator_renews_and_does_so_at_120_seconds() {
     assert!(network.sent_times(B, Kind::Initiation, start).is_empty());
 }
 
-#[test]
 fn a_receiver_renews_its_keys_once_before_they_expire() {
     let mut network = connected(5);
     let start = Instant::from_nanos(1_000_000_000);
@@ -129,7 +202,6 @@ fn a_receiver_renews_its_keys_once_before_they_expire() {
     }
 }
 
-#[test]
 fn a_bad_network_loses_and_reorders_but_never_repeats_or_changes() {
     for seed in 0..8 {
         let mut network = Network::new(seed, 2);
@@ -157,7 +229,6 @@ fn a_bad_network_loses_and_reorders_but_never_repeats_or_changes() {
     }
 }
 
-#[test]
 fn both_may_initiate_at_the_same_instant() {
     for seed in 0..10 {
         let mut network = Network::new(seed, 2);
@@ -178,7 +249,6 @@ fn both_may_initiate_at_the_same_instant() {
     }
 }
 
-#[test]
 fn the_responder_cannot_send_before_the_session_is_confirmed() {
     let mut network = Network::new(6, 2);
     network.conditions.blocked = vec![(A, Kind::Data), (A, Kind::Keepalive)];
@@ -200,7 +270,6 @@ fn the_responder_cannot_send_before_the_session_is_confirmed() {
     assert!(network.peer(B, A).last_handshake().is_some());
 }
 
-#[test]
 fn received_data_is_answered_by_one_keepalive() {
     let mut network = connected(7);
     let start = network.now;
@@ -216,7 +285,6 @@ fn received_data_is_answered_by_one_keepalive() {
     assert!(network.sent_times(A, Kind::Initiation, start).is_empty());
 }
 
-#[test]
 fn data_of_our_own_is_answer_enough() {
     let mut network = connected(8);
     let start = network.now;
@@ -231,7 +299,6 @@ fn data_of_our_own_is_answer_enough() {
     assert_near(keepalives[0], 17.0);
 }
 
-#[test]
 fn a_persistent_keepalive_keeps_its_interval() {
     let mut network = Network::new(9, 2);
     let start = network.now;
@@ -254,7 +321,6 @@ fn a_persistent_keepalive_keeps_its_interval() {
     assert!(network.sent_times(A, Kind::Keepalive, from).is_empty());
 }
 
-#[test]
 fn a_persistent_keepalive_never_gives_up() {
     let mut network = Network::new(10, 2);
     network.conditions = Conditions::cut();
@@ -266,7 +332,6 @@ fn a_persistent_keepalive_never_gives_up() {
     assert!(network.peer(B, A).last_handshake().is_some());
 }
 
-#[test]
 fn a_handshake_is_given_up_after_90_seconds_and_taken_up_for_new_data() {
     let mut network = Network::new(11, 2);
     network.conditions = Conditions::cut();
@@ -290,7 +355,6 @@ fn a_handshake_is_given_up_after_90_seconds_and_taken_up_for_new_data() {
     assert_eq!(network.delivered_ids(A, B), [revived]);
 }
 
-#[test]
 fn new_data_starts_the_90_seconds_over() {
     let mut network = Network::new(12, 2);
     network.conditions = Conditions::cut();
@@ -302,7 +366,6 @@ fn new_data_starts_the_90_seconds_over() {
     assert!((160.0..170.0).contains(&last), "{last}");
 }
 
-#[test]
 fn at_most_128_packets_wait_and_the_oldest_give_way() {
     let mut network = Network::new(13, 2);
     network.conditions = Conditions::cut();
@@ -314,7 +377,6 @@ fn at_most_128_packets_wait_and_the_oldest_give_way() {
     assert_eq!(sorted(network.delivered_ids(A, B)), sent[72..]);
 }
 
-#[test]
 fn unanswered_data_brings_a_new_handshake_after_15_seconds() {
     let mut network = connected(14);
     network.run(30.0);
@@ -326,7 +388,6 @@ fn unanswered_data_brings_a_new_handshake_after_15_seconds() {
     assert!((15.0..15.334).contains(&initiations[0]), "{initiations:?}");
 }
 
-#[test]
 fn a_restarted_peer_is_found_again() {
     let mut network = connected(15);
     network.run(10.0);
@@ -338,7 +399,6 @@ fn a_restarted_peer_is_found_again() {
     assert!(delivered.contains(&sent[29]));
 }
 
-#[test]
 fn a_session_ends_after_180_seconds() {
     let mut network = connected(16);
     // Without a new handshake, which would renew the keys.
@@ -355,7 +415,22 @@ fn a_session_ends_after_180_seconds() {
     assert!(network.peer(B, A).reserve(1, network.now).is_none());
 }
 
-#[test]
+fn keys_are_renewed_after_2_to_the_60_messages() {
+    let mut network = connected(21);
+    network.run(5.0);
+    let start = network.now;
+    // As if so many had been sent; one was, and the next two are the last of the limit.
+    assert!(network.peer(A, B).reserve(REKEY_AFTER_MESSAGES - 3, start).is_some());
+    let sent = stream(&mut network, A, B, 0.5, 1.5);
+    network.run(0.9);
+    assert!(network.sent_times(A, Kind::Initiation, start).is_empty(), "the limit itself");
+    network.run(1.0);
+    assert_eq!(network.sent_times(A, Kind::Initiation, start).len(), 1);
+    network.send(A, B);
+    network.run(1.0);
+    assert_eq!(network.delivered_ids(A, B)[1..].len(), sent.len() + 1);
+}
+
 fn keys_are_zeroed_after_540_seconds() {
     let mut network = connected(17);
     network.run(538.0);
@@ -370,7 +445,6 @@ fn keys_are_zeroed_after_540_seconds() {
     assert_eq!(network.delivered_ids(A, B).last(), Some(&revived));
 }
 
-#[test]
 fn what_is_left_of_a_handshake_is_zeroed_too() {
     let mut network = Network::new(18, 2);
     network.conditions = Conditions::cut();
@@ -382,7 +456,6 @@ fn what_is_left_of_a_handshake_is_zeroed_too() {
     assert_eq!(network.peer(A, B).deadline(), None);
 }
 
-#[test]
 fn a_host_under_load_wants_a_cookie_first() {
     let mut network = Network::new(19, 2);
     network.hosts[B].under_load = true;
@@ -396,7 +469,6 @@ fn a_host_under_load_wants_a_cookie_first() {
     assert_eq!(network.delivered_ids(A, B), [packet]);
 }
 
-#[test]
 fn two_hosts_under_load_exchange_cookies() {
     let mut network = Network::new(20, 2);
     network.hosts[A].under_load = true;
