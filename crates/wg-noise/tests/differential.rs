@@ -175,7 +175,7 @@ impl Pair {
         let number = self.packets.len() - 1;
         let mut buffer = vec![0; 2048];
         let result = self.tunn.encapsulate(&packet(number), &mut buffer);
-        self.to_us(&result);
+        self.send_to_us(&result);
         number
     }
 
@@ -190,7 +190,7 @@ impl Pair {
         let mut buffer = vec![0; 2048];
         let result = self.tunn.decapsulate(Some(OUR_ADDRESS.into()), bytes, &mut buffer);
         let mut more = matches!(result, TunnResult::WriteToNetwork(_));
-        self.to_us(&result);
+        self.send_to_us(&result);
         if let TunnResult::WriteToTunnelV4(packet, _) = result {
             let packet = packet.to_vec();
             self.came_out(Side::Them, &packet);
@@ -199,7 +199,7 @@ impl Pair {
         while more {
             let result = self.tunn.decapsulate(None, &[], &mut buffer);
             more = matches!(result, TunnResult::WriteToNetwork(_));
-            self.to_us(&result);
+            self.send_to_us(&result);
         }
     }
 
@@ -222,7 +222,7 @@ impl Pair {
                 let rng = &mut self.rng;
                 let response = self.peer.consume_initiation(&self.local, opened, index, now, rng);
                 if let Ok(response) = response {
-                    self.to_them(&response);
+                    self.send_to_them(&response);
                 }
             }
             Some(Message::Response(message)) => {
@@ -293,7 +293,7 @@ impl Pair {
         message[TRANSPORT_HEADER_LEN..][..packet.len()].copy_from_slice(packet);
         reservation.keypair.seal(reservation.first, &mut message);
         let wanted = self.peer.sent(&reservation.keypair, !packet.is_empty(), now);
-        self.to_them(&message);
+        self.send_to_them(&message);
         self.obey(wanted);
     }
 
@@ -302,15 +302,15 @@ impl Pair {
         let index = self.index();
         let message = self.peer.initiate(&self.local, index, now, wall, &mut self.rng);
         if let Some(message) = message {
-            self.to_them(&message);
+            self.send_to_them(&message);
         }
     }
 
-    fn to_them(&mut self, bytes: &[u8]) {
+    fn send_to_them(&mut self, bytes: &[u8]) {
         self.transmit(Side::Them, bytes);
     }
 
-    fn to_us(&mut self, result: &TunnResult<'_>) {
+    fn send_to_us(&mut self, result: &TunnResult<'_>) {
         if let TunnResult::WriteToNetwork(bytes) = result {
             self.transmit(Side::Us, bytes);
         }
@@ -335,7 +335,7 @@ impl Pair {
             }
             let mut buffer = vec![0; 2048];
             let result = self.tunn.update_timers(&mut buffer);
-            self.to_us(&result);
+            self.send_to_us(&result);
         }
     }
 
