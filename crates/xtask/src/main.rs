@@ -7,6 +7,7 @@ mod demo;
 mod dist;
 mod fuzz;
 mod leftovers;
+mod soak;
 mod terminal;
 mod test;
 mod test_report;
@@ -53,6 +54,12 @@ enum Command {
         #[arg(long)]
         executions: Option<u64>,
     },
+    /// Keep a server's tunnels busy while its peers come and go, and look at its memory.
+    Soak {
+        /// How long.
+        #[arg(long, default_value_t = 60)]
+        minutes: u32,
+    },
     /// Install what the tests need, build everything, and run all tests.
     Test {
         /// Also what takes minutes: a gigabyte each way, traffic across a rekey.
@@ -78,6 +85,7 @@ fn main() -> ExitCode {
             let enough = executions.map_or(Enough::Seconds(seconds), Enough::Executions);
             fuzz::run(&targets, enough).map(|()| ExitCode::SUCCESS)
         }
+        Command::Soak { minutes } => soak::run(minutes).map(|()| ExitCode::SUCCESS),
         Command::Test { long } => test::run(long).map(|()| ExitCode::SUCCESS),
         Command::Vm { command } => vm::run(&command),
     };
