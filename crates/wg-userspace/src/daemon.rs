@@ -8,7 +8,6 @@ use anyhow::Context;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::Inotify;
-use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use wg_tunnel::{Tun, Tunnel};
@@ -16,6 +15,7 @@ use wg_tunnel::{Tun, Tunnel};
 use crate::clients::Clients;
 use crate::inherited::Inherited;
 use crate::options::Options;
+use crate::privileges;
 use crate::uapi_socket::{Place, UapiSocket};
 
 /// The wait after an error that will not go away by itself.
@@ -30,9 +30,7 @@ pub(crate) fn run(
 ) -> anyhow::Result<()> {
     // Blocked before there are threads, so that none of them is interrupted.
     let signals = block_signals()?;
-    // Keys are not for core dumps or debuggers, nor for what we might be made to execute.
-    prctl::set_dumpable(false)?;
-    prctl::set_no_new_privs()?;
+    privileges::begin()?;
     let tun = match inherited.tun {
         Some(fd) => Tun::from_fd(fd, options.offloads)?,
         None => Tun::create(&options.interface, options.offloads)?,
@@ -45,8 +43,10 @@ pub(crate) fn run(
     end_with_any_thread(socket.place().cloned());
     let watch = socket.watch()?;
     socket.listener().set_nonblocking(true)?;
+    privileges::restrict_threads(socket.place().and_then(Place::directory));
     let tunnel = Arc::new(Tunnel::start(tun, options.offloads).context("cannot start the tunnel")?);
     let clients = Clients::new(interface, tunnel.clone());
+    privileges::restrict_system_calls();
     ready()?;
     log::info!("ready");
     serve(&Events { signals, socket: &socket, watch, tunnel: &tunnel }, clients);

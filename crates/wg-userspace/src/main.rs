@@ -7,6 +7,7 @@ mod device;
 mod inherited;
 mod logger;
 mod options;
+mod privileges;
 mod uapi_socket;
 
 use std::process::ExitCode;

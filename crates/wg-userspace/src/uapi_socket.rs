@@ -72,7 +72,7 @@ impl UapiSocket {
 
     /// Becomes readable when the directory changes: see [`Place::is_ours`].
     pub(crate) fn watch(&self) -> anyhow::Result<Option<Inotify>> {
-        let Some(directory) = self.place.as_ref().and_then(|place| place.path.parent()) else {
+        let Some(directory) = self.place.as_ref().and_then(Place::directory) else {
             return Ok(None);
         };
         let flags = AddWatchFlags::IN_DELETE
@@ -101,6 +101,11 @@ impl Place {
         let metadata = fs::symlink_metadata(&path)
             .with_context(|| format!("cannot look at {}", path.display()))?;
         Ok(Self { device: metadata.dev(), inode: metadata.ino(), path })
+    }
+
+    /// The folder that the socket is in.
+    pub(crate) fn directory(&self) -> Option<&Path> {
+        self.path.parent()
     }
 
     /// Whether our socket is still at its path.
