@@ -7,6 +7,7 @@ mod inherited;
 mod interop;
 mod lifetime;
 mod pair;
+mod privileges;
 mod reconfiguration;
 mod routes;
 mod scale;
