@@ -68,10 +68,10 @@ fn set_aside(built: &Path) -> Result<PathBuf> {
     let folder = programs::target_folder()?.join("soak");
     fs::create_dir_all(&folder)?;
     for name in ["wg", "wg-userspace"] {
-        let copy = folder.join(name);
-        // One that still runs from an earlier copy keeps its own.
-        let _ = fs::remove_file(&copy);
-        fs::copy(built.join(name), &copy).with_context(|| format!("cannot copy {name}"))?;
+        // Another run may use the copy that is there.
+        let (new, copy) = (folder.join(format!("{name}.new")), folder.join(name));
+        fs::copy(built.join(name), &new).with_context(|| format!("cannot copy {name}"))?;
+        fs::rename(new, copy)?;
     }
     Ok(folder)
 }

@@ -40,7 +40,8 @@ pub(super) struct Resources {
 }
 
 impl Site {
-    /// Makes the hosts and sets the tunnels up.
+    /// Makes the hosts and sets the tunnels up. The clients keep them up: who is added anew to the
+    /// server has no endpoint there, and one that only waits for an answer would wait for ever.
     pub(super) fn new(programs: &Path) -> Result<Self> {
         let host = Host::with_programs("server", programs)?;
         host.run("wg-userspace wg0")?.success()?;
@@ -61,7 +62,8 @@ impl Site {
             server.public_keys.push(public_key(&client, &private_key)?);
             let config = format!(
                 "[Interface]\nPrivateKey = {private_key}\n[Peer]\nPublicKey = {own_key}\n\
-                 AllowedIPs = {SERVER}/32\nEndpoint = 192.0.{number}.1:{PORT}\n"
+                 AllowedIPs = {SERVER}/32\nEndpoint = 192.0.{number}.1:{PORT}\n\
+                 PersistentKeepalive = 5\n"
             );
             client.run_with_input("wg setconf wg0 /dev/stdin", config)?.success()?;
             client.add_address("wg0", &format!("{}/16", address(number)))?;
