@@ -23,6 +23,7 @@ mod index_table;
 mod inner;
 mod join;
 mod link;
+mod link_message;
 mod log_limit;
 mod offloads;
 mod outbound;

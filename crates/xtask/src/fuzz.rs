@@ -12,7 +12,16 @@ use testbed::{packages, programs};
 use crate::build;
 
 /// Every target of the package in `fuzz/`.
-const TARGETS: [&str; 5] = ["config", "netlink_answer", "set", "uapi_answer", "uapi_request"];
+const TARGETS: [&str; 8] = [
+    "config",
+    "link_message",
+    "netlink_answer",
+    "set",
+    "tun_frame",
+    "uapi_answer",
+    "uapi_request",
+    "wire",
+];
 
 /// libFuzzer, which libfuzzer-sys builds, is C++.
 const PACKAGES: [&str; 1] = ["g++"];
