@@ -28,7 +28,7 @@ pub(crate) fn restrict_threads(directory: Option<&Path>) {
     match locked {
         Ok(_) => log::debug!("memory is locked: keys are never swapped to disk"),
         Err(errno) => {
-            log::warn!("keys may be swapped to disk, memory cannot be locked: {}", errno.desc())
+            log::warn!("keys may be swapped to disk, memory cannot be locked: {}", errno.desc());
         }
     }
     match capabilities::drop_others(locked == Ok(Locked::ByCapability)) {

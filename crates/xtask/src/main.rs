@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod completions;
 mod demo;
+mod deny;
 mod dist;
 mod fuzz;
 mod leftovers;
@@ -37,6 +38,8 @@ enum Command {
     Completions,
     /// Bring up a tunnel between two hosts on this machine, use it, and take it down.
     Demo,
+    /// Check the licences of what is built in, and advisories where cargo-deny is installed.
+    Deny,
     /// Make the archives that users install: static tarball, Debian package, root file system.
     Dist {
         /// Install each, use what it holds, and remove it again.
@@ -80,6 +83,7 @@ fn main() -> ExitCode {
         Command::Bench { bench } => bench::run(&bench).map(|()| ExitCode::SUCCESS),
         Command::Completions => completions::run().map(|()| ExitCode::SUCCESS),
         Command::Demo => demo::run().map(|()| ExitCode::SUCCESS),
+        Command::Deny => deny::run().map(|()| ExitCode::SUCCESS),
         Command::Dist { check } => dist::run(check).map(|()| ExitCode::SUCCESS),
         Command::Fuzz { targets, seconds, executions } => {
             let enough = executions.map_or(Enough::Seconds(seconds), Enough::Executions);

@@ -80,8 +80,6 @@ const ALLOWED_OLD: &[c_long] = &[];
 const ARCHITECTURE: Option<u32> = if cfg!(all(target_arch = "x86_64", target_pointer_width = "64"))
 {
     Some(0xc000_003e)
-} else if cfg!(target_arch = "aarch64") {
-    Some(0xc000_00b7)
 } else {
     None
 };

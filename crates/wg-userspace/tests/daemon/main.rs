@@ -2,6 +2,7 @@
 
 mod clients;
 mod failures;
+mod faults;
 mod flood;
 mod inherited;
 mod interop;

@@ -35,7 +35,13 @@ impl Pair {
 
     /// Starts the given daemons, configures them, and sets the interfaces up.
     pub(crate) fn with_daemons(a: &str, b: &str, outside: Outside) -> Result<Self> {
+        Self::with_script("", a, b, outside)
+    }
+
+    /// As [`Pair::with_daemons`]; the first may use the shell script `/run/start` of its host.
+    pub(crate) fn with_script(script: &str, a: &str, b: &str, outside: Outside) -> Result<Self> {
         let pair = Self { a: Host::new("a")?, b: Host::new("b")?, outside };
+        pair.a.write_file("/run/start", script, 0o755)?;
         connect(&pair.a, "eth0", &pair.b, "eth0")?;
         for (host, daemon, number) in [(&pair.a, a, 1), (&pair.b, b, 2)] {
             host.add_address("eth0", &format!("192.0.2.{number}/24"))?;
