@@ -56,12 +56,24 @@ impl Namespaces {
             setns(self.host_name.as_fd(), CloneFlags::CLONE_NEWUTS)?;
             setns(self.processes.as_fd(), CloneFlags::CLONE_NEWPID)?;
             setns(self.mounts.as_fd(), CloneFlags::CLONE_NEWNS)?;
+            unignore()?;
             stand_between()
         };
         // SAFETY: between fork and exec the closure makes system calls only; it neither allocates
         // nor takes a lock.
         unsafe { command.pre_exec(join) };
     }
+}
+
+/// A shell without job control has what it starts in the background ignore some signals, tests too.
+/// How they are run must not be what a test is about.
+fn unignore() -> io::Result<()> {
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM] {
+        // SAFETY: the default action is no function of ours.
+        unsafe { sigaction(signal, &default) }?;
+    }
+    Ok(())
 }
 
 /// A process cannot change its own process namespace, only that of its children. So the process
