@@ -1,5 +1,6 @@
 //! One route netlink socket and its requests.
 
+use std::cell::RefCell;
 use std::io;
 
 use futures_util::StreamExt;
@@ -10,6 +11,7 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::Handle;
 use rtnetlink::sys::AsyncSocket;
 use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinHandle;
 
 use crate::{Cause, Error};
 
@@ -19,7 +21,13 @@ const DUMP_ATTEMPTS: usize = 8;
 /// The network of the namespace in which it was opened.
 pub struct Hostnet {
     runtime: Runtime,
+    connection: RefCell<Connection>,
+}
+
+/// A socket, and who reads and writes it: that ends at the first system call that fails.
+struct Connection {
     handle: Handle,
+    task: JoinHandle<()>,
 }
 
 /// IPv4 or IPv6.
@@ -45,19 +53,8 @@ impl Hostnet {
 
     fn connect() -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_io().build()?;
-        let handle = {
-            let _inside = runtime.enter();
-            let (mut connection, handle, _) = rtnetlink::new_connection()?;
-            let socket = connection.socket_mut().socket_mut();
-            // A kernel before 4.20 knows not all of these. It then says less in its errors, and a
-            // dump holds more than was asked for, so every dump is filtered here as well.
-            let _ = socket.set_ext_ack(true);
-            let _ = socket.set_cap_ack(true);
-            let _ = socket.set_netlink_get_strict_chk(true);
-            runtime.spawn(connection);
-            handle
-        };
-        Ok(Self { runtime, handle })
+        let connection = RefCell::new(Connection::open(&runtime)?);
+        Ok(Self { runtime, connection })
     }
 
     /// Sends a change and waits for its acknowledgement; `flags` are added to request and ack.
@@ -95,15 +92,19 @@ impl Hostnet {
     fn exchange(&self, message: RouteNetlinkMessage, flags: u16) -> Result<Answer, Cause> {
         let mut request = NetlinkMessage::from(message);
         request.header.flags = flags;
-        let mut handle = self.handle.clone();
+        let mut handle = self.handle().map_err(|error| Cause::Socket(error.to_string()))?;
         self.runtime.block_on(async {
             let mut responses =
                 handle.request(request).map_err(|error| Cause::Socket(error.to_string()))?;
             let mut answer = Answer::default();
+            let mut answered = false;
             while let Some(response) = responses.next().await {
                 answer.interrupted |= response.header.flags & NLM_F_DUMP_INTR != 0;
                 match response.payload {
-                    NetlinkPayload::InnerMessage(inner) => answer.messages.push(inner),
+                    NetlinkPayload::InnerMessage(inner) => {
+                        answer.messages.push(inner);
+                        answered |= flags == NLM_F_REQUEST;
+                    }
                     NetlinkPayload::Error(error) if error.code.is_some() => {
                         let flags = response.header.flags;
                         return Err(Cause::from_nack(flags, error.raw_code(), &error.header));
@@ -111,11 +112,40 @@ impl Hostnet {
                     NetlinkPayload::Overrun(_) => {
                         return Err(Cause::Socket("the socket's buffer overflowed".to_owned()));
                     }
+                    NetlinkPayload::Error(_) | NetlinkPayload::Done(_) => answered = true,
                     _ => {}
                 }
             }
-            Ok(answer)
+            // Nothing more than this is told of a socket that broke.
+            answered.then_some(answer).ok_or_else(|| Cause::Socket("no whole answer".to_owned()))
         })
+    }
+
+    /// The way to the connection, a new one where the last has ended: what undoes a change that
+    /// failed must not fail with it.
+    fn handle(&self) -> io::Result<Handle> {
+        let mut connection = self.connection.borrow_mut();
+        if connection.task.is_finished() {
+            *connection = Connection::open(&self.runtime)?;
+        }
+        Ok(connection.handle.clone())
+    }
+}
+
+impl Connection {
+    fn open(runtime: &Runtime) -> io::Result<Self> {
+        let _inside = runtime.enter();
+        let (mut connection, handle, _) = rtnetlink::new_connection()?;
+        // Without them nothing tells a whole answer from one that a broken socket cut off.
+        connection.set_forward_ack(true);
+        connection.set_forward_done(true);
+        let socket = connection.socket_mut().socket_mut();
+        // A kernel before 4.20 knows not all of these. It then says less in its errors, and a
+        // dump holds more than was asked for, so every dump is filtered here as well.
+        let _ = socket.set_ext_ack(true);
+        let _ = socket.set_cap_ack(true);
+        let _ = socket.set_netlink_get_strict_chk(true);
+        Ok(Self { handle, task: runtime.spawn(connection) })
     }
 }
 
