@@ -23,3 +23,4 @@ pub use interface::{MAX_NAME, get, interfaces, set};
 pub use resolve::{ResolveError, Retries, RetriesError, resolve, service_port};
 pub use scope::scope_name;
 pub use secret_writer::SecretWriter;
+pub use userspace::is_socket_stale;

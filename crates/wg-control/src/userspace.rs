@@ -2,18 +2,26 @@
 
 use std::fs;
 use std::io::{self, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
+use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, UnixAddr, socket};
 
 use crate::{Device, DeviceUpdate, Error, SecretWriter, uapi};
 
 const SOCKETS: &str = "/var/run/wireguard";
 
-/// How long a daemon may take for one read or write; one that hangs would hold us for ever.
+/// How long a daemon may take for one read or write, or to take a connection; one that hangs would
+/// hold us for ever.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long is waited only to find out whether there is a daemon: one with a queue of connections is
+/// one. The kernel takes 0 for ever.
+const GLANCE: Duration = Duration::from_millis(1);
 
 /// The names of the interfaces in this network namespace that a daemon serves, in the order of
 /// the folder.
@@ -28,7 +36,7 @@ pub(crate) fn interfaces() -> Vec<String> {
         .flatten()
         .filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".sock")?.to_owned()))
         .filter(|name| if_nametoindex(name.as_str()).is_ok())
-        .filter(|name| !matches!(connect(name), Ok(None)))
+        .filter(|name| !matches!(connect_within(name, GLANCE), Ok(None)))
         .collect()
 }
 
@@ -37,22 +45,36 @@ pub(crate) fn interfaces() -> Vec<String> {
 /// # Errors
 /// When there may be one that does not let us in.
 pub(crate) fn connect(name: &str) -> io::Result<Option<UnixStream>> {
+    connect_within(name, PATIENCE)
+}
+
+/// Whether a daemon that died left a socket for this interface, which nobody serves.
+pub fn is_socket_stale(name: &str) -> bool {
+    matches!(connect_within(name, GLANCE), Ok(None)) && path_of(name).exists()
+}
+
+fn connect_within(name: &str, patience: Duration) -> io::Result<Option<UnixStream>> {
     if name.contains('/') {
         return Ok(None);
     }
-    let socket: PathBuf = [SOCKETS, &format!("{name}.sock")].iter().collect();
-    match UnixStream::connect(socket) {
-        Ok(stream) => {
+    let socket = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    let stream = UnixStream::from(socket);
+    // Where the daemon's queue is full, connecting waits as long as writing would.
+    stream.set_write_timeout(Some(patience))?;
+    match socket::connect(stream.as_raw_fd(), &UnixAddr::new(&path_of(name))?) {
+        Ok(()) => {
             stream.set_read_timeout(Some(PATIENCE))?;
             stream.set_write_timeout(Some(PATIENCE))?;
             Ok(Some(stream))
         }
-        Err(error) => match error.kind() {
-            // A file that is no socket refuses connections too.
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Ok(None),
-            _ => Err(error),
-        },
+        // A file that is no socket refuses connections too.
+        Err(Errno::ENOENT | Errno::ECONNREFUSED) => Ok(None),
+        Err(errno) => Err(errno.into()),
     }
+}
+
+fn path_of(name: &str) -> PathBuf {
+    [SOCKETS, &format!("{name}.sock")].iter().collect()
 }
 
 pub(crate) fn get(mut stream: &UnixStream, name: &str) -> Result<Device, Error> {

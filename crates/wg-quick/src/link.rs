@@ -2,8 +2,7 @@
 
 use std::env;
 use std::fs;
-use std::io::{self, ErrorKind};
-use std::os::unix::net::UnixStream;
+use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
@@ -13,6 +12,7 @@ use anyhow::{Context, bail};
 use nix::errno::Errno;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
+use wg_control::DeviceUpdate;
 use wg_hostnet::Link;
 
 use crate::hook::success;
@@ -56,6 +56,20 @@ fn create(host: &Host) -> anyhow::Result<()> {
     started
 }
 
+/// Sets the MTU in bytes and brings the interface up. A daemon of ours listens then.
+///
+/// # Errors
+/// What the kernel or the daemon says.
+pub(crate) fn set_mtu_and_up(host: &Host, mtu: u32) -> anyhow::Result<()> {
+    let link = host.link()?;
+    host.net.set_mtu_and_up(&link, mtu)?;
+    if link.kind.as_deref() == Some("wireguard") {
+        return Ok(());
+    }
+    // A daemon sees in its own time that the link is up; ours looks before it answers.
+    host.configure(&DeviceUpdate::default())
+}
+
 /// Removes the interface that was made, whatever its name is now. Where it is a daemon's, that ends,
 /// and its socket is waited for. An interface that is gone already is no error.
 ///
@@ -87,7 +101,7 @@ pub(crate) fn delete_link(host: &Host) -> anyhow::Result<()> {
 /// # Errors
 /// When the kernel does not answer.
 pub(crate) fn is_left(host: &Host) -> anyhow::Result<bool> {
-    Ok(our_link(host)?.is_some() || is_stale(&socket(host)))
+    Ok(our_link(host)?.is_some() || wg_control::is_socket_stale(&host.interface))
 }
 
 /// `WG_QUICK_USERSPACE_IMPLEMENTATION`, else our own: what to call it, and where it is.
@@ -143,15 +157,10 @@ fn our_link(host: &Host) -> anyhow::Result<Option<Link>> {
 
 fn remove_stale_socket(host: &Host) -> anyhow::Result<()> {
     let socket = socket(host);
-    if is_stale(&socket) {
+    if wg_control::is_socket_stale(&host.interface) {
         fs::remove_file(&socket).with_context(|| format!("{}: remove", socket.display()))?;
     }
     Ok(())
-}
-
-/// Whether a daemon that died left this socket, so that nobody serves it.
-fn is_stale(socket: &Path) -> bool {
-    UnixStream::connect(socket).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
 }
 
 fn socket(host: &Host) -> PathBuf {

@@ -108,7 +108,7 @@ impl Step {
                 host.net.delete_address(&host.link()?, *prefix),
                 &[Errno::EADDRNOTAVAIL],
             ),
-            Self::SetMtuAndUp(mtu) => Ok(host.net.set_mtu_and_up(&host.link()?, *mtu)?),
+            Self::SetMtuAndUp(mtu) => link::set_mtu_and_up(host, *mtu),
             Self::AddDns(dns) => dns::add(host, dns),
             Self::DeleteDns(manager) => dns::delete(host, manager),
             Self::AddRoute { prefix, table, .. } => {

@@ -1,6 +1,12 @@
 //! Each bad input: one clear sentence, exit code 1, nothing changed.
 
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+
 use anyhow::Result;
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket,
+};
 use testbed::Output;
 
 use crate::machine::{INTERFACE, LIMIT, Machine, PEER};
@@ -144,6 +150,22 @@ fn an_interface_that_exists_is_left_alone() -> Result<()> {
     let output = machine.wg_quick("down wg0")?.code(1)?;
     assert_eq!(output.stderr, "wg-quick: `wg0' is not a WireGuard interface\n");
     machine.assert_as(&before)
+}
+
+#[test]
+fn a_daemon_whose_queue_of_connections_is_full_holds_nobody() -> Result<()> {
+    let machine = Machine::new()?;
+    machine.host.run("ip link add wg0 type veth peer name other")?.success()?;
+    machine.host.run("mkdir -p /run/wireguard")?.success()?;
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let daemon = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    let path = machine.host.path("/run/wireguard/wg0.sock");
+    bind(daemon.as_raw_fd(), &UnixAddr::new(&path)?)?;
+    listen(&daemon, Backlog::new(0)?)?;
+    let _first = UnixStream::connect(&path)?;
+    let output = machine.host.run("wg show interfaces")?.success()?;
+    assert_eq!(output.stdout, "wg0\n");
+    Ok(())
 }
 
 #[test]

@@ -4,6 +4,7 @@ use anyhow::Result;
 use std::os::unix::fs::PermissionsExt;
 use testbed::{Host, Output, originals};
 
+use crate::captures::ours;
 use crate::machine::{INTERFACE, Machine, PEER};
 
 #[test]
@@ -17,6 +18,19 @@ fn down_leaves_the_host_as_it_was() -> Result<()> {
     assert!(up.topic("ip -4 route").contains("172.16.5.0/24 dev wg0 scope link"), "{up}");
     machine.wg_quick("down wg0")?.success()?;
     machine.assert_as(&before)
+}
+
+#[test]
+fn the_port_is_open_when_up_returns() -> Result<()> {
+    let machine = Machine::new()?;
+    machine.config(format!("{INTERFACE}ListenPort = 51899\n{PEER}"))?;
+    for _ in 0..10 {
+        ours(&machine, "up wg0")?.success()?;
+        let sockets = machine.host.run("ss -Hlnu")?.success()?.stdout;
+        assert!(sockets.contains(":51899 "), "{sockets}");
+        ours(&machine, "down wg0")?.success()?;
+    }
+    Ok(())
 }
 
 #[test]
