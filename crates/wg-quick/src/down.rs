@@ -40,6 +40,8 @@ pub(crate) fn down(argument: &OsStr) -> anyhow::Result<()> {
     if !wg_control::interfaces().contains(&host.interface) {
         return clean_up(&host, journal, record);
     }
+    // What an interrupted `up' left is not what anybody wants to keep.
+    let is_whole = record.as_ref().is_none_or(|record| record.complete);
     let (hooks, undo) = match (hooks, record) {
         (hooks, Some(record)) if !record.undo.is_empty() => {
             (hooks.unwrap_or_else(|| record.hooks.clone()), undo_of(record))
@@ -50,7 +52,7 @@ pub(crate) fn down(argument: &OsStr) -> anyhow::Result<()> {
     if let Some(current) = &current
         && current.parsed.config.interface.save_config
     {
-        if current.is_valid {
+        if current.is_valid && is_whole {
             save::write_state(&host, &current.text, &undo)?;
         } else {
             say(format_args!("[!] {}: not saved.", host.config_file.display()));

@@ -7,12 +7,17 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, anyhow};
+use nix::poll::PollTimeout;
 use wg_control::{Device, DeviceUpdate};
 use wg_hostnet::{Hostnet, Link};
 
 use crate::hook::{Shell, success};
 use crate::programs::Programs;
 use crate::signals::Signals;
+
+/// Milliseconds that a change which is on its way to a daemon has to arrive when a signal comes: one
+/// that arrives after its undoing would stay.
+const GRACE: u16 = 2000;
 
 /// The machine.
 pub(crate) struct Host {
@@ -64,7 +69,7 @@ impl Host {
     /// As [`wg_control::get`]; or [`Interrupted`](crate::signals::Interrupted).
     pub(crate) fn device(&self) -> anyhow::Result<Device> {
         let interface = self.interface.clone();
-        Ok(self.signals.interrupt(move || wg_control::get(&interface))??)
+        Ok(self.signals.interrupt(PollTimeout::ZERO, move || wg_control::get(&interface))??)
     }
 
     /// Changes the interface's dataplane, which a signal interrupts likewise.
@@ -74,7 +79,8 @@ impl Host {
     pub(crate) fn configure(&self, update: &DeviceUpdate) -> anyhow::Result<()> {
         let interface = self.interface.clone();
         let update = update.clone();
-        let outcome = self.signals.interrupt(move || wg_control::set(&interface, &update))?;
+        let outcome =
+            self.signals.interrupt(GRACE.into(), move || wg_control::set(&interface, &update))?;
         outcome.map_err(|error| match error.detail() {
             Some(detail) => anyhow!("{}: configure: {error} ({detail})", self.interface),
             None => anyhow!("{}: configure: {error}", self.interface),

@@ -13,6 +13,7 @@ use crate::journal::{self, Journal, Record};
 use crate::plan::Plan;
 use crate::signals::Signals;
 use crate::state::State;
+use crate::step::Step;
 use crate::transaction::Transaction;
 use crate::tunnel::{RouteTable, Tunnel};
 use crate::{report, say};
@@ -40,7 +41,7 @@ pub(crate) fn reload(argument: &OsStr, dry_run: bool) -> anyhow::Result<()> {
     if record.as_ref().is_some_and(|record| !record.complete) {
         bail!("an `up' of `{}' was interrupted: take it down first", host.interface);
     }
-    let record = record.unwrap_or_default();
+    let mut record = record.unwrap_or_default();
     let tunnel = changed_endpoints(&file, parsed, &record, &host.signals)?;
     let device = host.device()?;
     let before = State::observe(&host, &tunnel, &device, &record)?;
@@ -51,13 +52,14 @@ pub(crate) fn reload(argument: &OsStr, dry_run: bool) -> anyhow::Result<()> {
     if dry_run {
         return crate::dry_run::print(&host.interface, &plan);
     }
+    // What the plan brings is looked for as well.
+    record.undo.extend(plan.iter().filter_map(Step::undo));
     if let Err(error) = apply(&host, &mut journal, &tunnel, &record, &wanted, &plan) {
         let code = report(&error);
         restore(&host, &tunnel, &record, &wanted, &before);
         return Err(Failed(code).into());
     }
-    let undo = wanted.undo(&[record.undo, plan.iter().filter_map(|s| s.undo()).collect()].concat());
-    journal.replace(&tunnel, record.link, &undo)
+    journal.replace(&tunnel, record.link, &wanted.undo(&record.undo))
 }
 
 fn apply(

@@ -21,7 +21,8 @@ use crate::step::Step;
 /// Writes the interface's state to its file.
 ///
 /// # Errors
-/// When there is no such tunnel, or the file cannot be read or written; it is as before then.
+/// When there is no such tunnel, only a part of it, or the file cannot be read or written; it is as
+/// before then.
 pub(crate) fn save(argument: &OsStr) -> anyhow::Result<()> {
     let file = ConfigFile::locate(argument, |_| false)?;
     let text = file.text()?;
@@ -30,7 +31,11 @@ pub(crate) fn save(argument: &OsStr) -> anyhow::Result<()> {
         bail!("`{}' is not a WireGuard interface", host.interface);
     }
     let mut journal = Journal::lock(&host.interface)?;
-    let undo = journal.read()?.map(|record| record.undo).unwrap_or_default();
+    let record = journal.read()?;
+    if record.as_ref().is_some_and(|record| !record.complete) {
+        bail!("an `up' of `{}' was interrupted: there is nothing to save", host.interface);
+    }
+    let undo = record.map(|record| record.undo).unwrap_or_default();
     write_state(&host, &text, &undo)
 }
 

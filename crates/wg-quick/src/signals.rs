@@ -3,6 +3,8 @@
 //! They are blocked and read from a descriptor, so that one that arrives at any instant is seen, and
 //! none arrives in the middle of a step.
 
+use std::cell::Cell;
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::os::fd::AsFd;
@@ -33,6 +35,8 @@ pub(crate) struct Signals {
     descriptor: SignalFd,
     /// What children start with.
     original_mask: SigSet,
+    /// One that came while something was being done that had to be done first.
+    held: Cell<Option<Interrupted>>,
 }
 
 impl Signals {
@@ -54,7 +58,8 @@ impl Signals {
         ours.add(Signal::SIGCHLD);
         let original_mask = ours.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        Ok(Self { descriptor: SignalFd::with_flags(&ours, flags)?, original_mask })
+        let descriptor = SignalFd::with_flags(&ours, flags)?;
+        Ok(Self { descriptor, original_mask, held: Cell::new(None) })
     }
 
     /// Fails when a signal asked us to stop.
@@ -62,10 +67,8 @@ impl Signals {
     /// # Errors
     /// [`Interrupted`].
     pub(crate) fn check(&self) -> Result<(), Interrupted> {
-        match self.next_interrupt() {
-            Some((signal, _)) => Err(Interrupted(signal)),
-            None => Ok(()),
-        }
+        let came = || self.next_interrupt().map(|(signal, _)| Interrupted(signal));
+        self.held.take().or_else(came).map_or(Ok(()), Err)
     }
 
     /// Starts a child with the signals as they were before we blocked them.
@@ -93,38 +96,29 @@ impl Signals {
         loop {
             while let Some((signal, from_terminal)) = self.next_interrupt() {
                 interrupt.get_or_insert(Interrupted(signal));
-                for pid in family(child.id()) {
-                    if !(from_terminal && getpgid(Some(pid)) == Ok(getpgrp())) {
-                        // One that has ended in the meantime needs no signal.
-                        let _ = kill(pid, signal);
-                    }
-                }
+                // It is not waited for yet, so that the number is still its own.
+                pass_on(signal, from_terminal, Pid::from_raw(child.id().cast_signed()));
             }
             if let Some(status) = child.try_wait()? {
                 return interrupt.map_or(Ok(status), |interrupt| Err(interrupt.into()));
             }
-            // A process that was being started while the signal went round has missed it.
-            let patience = interrupt.map_or(PollTimeout::NONE, |_| PollTimeout::from(REMINDER));
             let mut descriptors = [PollFd::new(self.descriptor.as_fd(), PollFlags::POLLIN)];
-            match (poll(&mut descriptors, patience), interrupt) {
-                (Ok(0), Some(Interrupted(signal))) => {
-                    for pid in family(child.id()) {
-                        let _ = kill(pid, signal);
-                    }
-                }
-                (Ok(_) | Err(Errno::EINTR), _) => {}
-                (Err(errno), _) => return Err(errno.into()),
+            match poll(&mut descriptors, PollTimeout::NONE) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
             }
         }
     }
 
-    /// Does work that may wait for others for ever, until it is done or a signal asks us to stop.
-    /// What is not done then goes on behind our back and ends when we do.
+    /// Does work that may wait for others for ever, until it is done or a signal asks us to stop; then
+    /// it has `grace` to end all the same. What is not done then goes on behind our back and ends when
+    /// we do.
     ///
     /// # Errors
     /// [`Interrupted`]; or that the work could not begin.
     pub(crate) fn interrupt<T: Send + 'static>(
         &self,
+        grace: PollTimeout,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> anyhow::Result<T> {
         let (done, finished) = UnixStream::pair()?;
@@ -142,11 +136,18 @@ impl Signals {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno.into()),
             }
+            let mut is_done = descriptors[0].any() == Some(true);
+            if !is_done && let Err(interrupted) = self.check() {
+                is_done = poll(&mut descriptors[..1], grace)? > 0;
+                if !is_done {
+                    return Err(interrupted.into());
+                }
+                self.held.set(Some(interrupted));
+            }
             // What is done counts as done; the signal waits for the next step.
-            if descriptors[0].any() == Some(true) {
+            if is_done {
                 return worker.join().map_err(|panic| resume_unwind(panic));
             }
-            self.check()?;
         }
     }
 
@@ -168,28 +169,42 @@ fn set_action(signal: Signal, handler: SigHandler) -> Result<SigHandler, Errno> 
     Ok(unsafe { sigaction(signal, &action) }?.handler())
 }
 
-/// Milliseconds until what has not ended is signalled again.
-const REMINDER: u16 = 3000;
+/// Sends a signal to a process and its descendants, once to each; not to those of our own process
+/// group when the terminal has sent it to them.
+///
+/// A parent gets it before its children, who are looked for afterwards: while a signal is pending the
+/// kernel starts no process (`copy_process` of `kernel/fork.c`), so that a child that was just being
+/// started is there to be found, or is started only if the parent goes on in spite of the signal. The
+/// children of before are those of a parent that ends of it at once.
+fn pass_on(signal: Signal, from_terminal: bool, root: Pid) {
+    let mut waiting = vec![root];
+    let mut reached = HashSet::new();
+    while let Some(pid) = waiting.pop() {
+        if !reached.insert(pid) {
+            continue;
+        }
+        waiting.extend(children(pid));
+        if !(from_terminal && getpgid(Some(pid)) == Ok(getpgrp())) {
+            // One that has ended in the meantime needs no signal.
+            let _ = kill(pid, signal);
+        }
+        waiting.extend(children(pid));
+    }
+}
 
-/// A process and its descendants, from `/proc`; the process alone where that is not mounted.
-fn family(root: u32) -> Vec<Pid> {
-    let parents: Vec<(i32, i32)> = fs::read_dir("/proc")
-        .into_iter()
-        .flatten()
-        .flatten()
+/// The children of a process, from `/proc`; none where that is not mounted.
+fn children(parent: Pid) -> Vec<Pid> {
+    let is_child = |stat: &str| -> Option<bool> {
+        // The name, in parentheses, may hold anything; the parent is the second field after it.
+        let field = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?;
+        Some(field.parse() == Ok(parent.as_raw()))
+    };
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes
         .filter_map(|entry| {
             let pid = entry.file_name().to_str()?.parse().ok()?;
             let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
-            // The name, in parentheses, may hold anything; the parent is the second field after it.
-            let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
-            Some((pid, parent))
+            is_child(&stat)?.then_some(Pid::from_raw(pid))
         })
-        .collect();
-    let mut family = vec![root as i32];
-    let mut seen = 0;
-    while let Some(&parent) = family.get(seen) {
-        family.extend(parents.iter().filter(|(_, p)| *p == parent).map(|(pid, _)| *pid));
-        seen += 1;
-    }
-    family.into_iter().map(Pid::from_raw).collect()
+        .collect()
 }

@@ -7,7 +7,7 @@ use wg_control::{Device, DeviceUpdate, PeerUpdate};
 use wg_hostnet::{Family, Firewall, Prefix, RouteFilter, Rule, TABLE_MAIN};
 
 use crate::dns::Dns;
-use crate::firewall::Tool;
+use crate::firewall::{self, Tool};
 use crate::host::Host;
 use crate::journal::Record;
 use crate::mtu;
@@ -61,10 +61,11 @@ impl State {
             .map(|family| (firewall(family), Tool::Nftables))
             .collect();
         for step in &record.undo {
-            if let Step::DeleteIptables(family) = step {
-                let firewall = firewall(*family);
-                let tool = Tool::find(&host.programs, &firewall);
-                firewalls.push((firewall, tool));
+            if let Step::DeleteIptables(family) = step
+                && firewall::has_iptables(host, *family)
+                && let Some(program) = host.programs.find(firewall::restore(*family))
+            {
+                firewalls.push((firewall(*family), Tool::Iptables(program)));
             }
         }
         let filter = RouteFilter { device: Some(link.index), ..RouteFilter::default() };
@@ -82,7 +83,7 @@ impl State {
                 .filter(|route| route.is_static)
                 .map(|route| (route.destination, route.table))
                 .collect(),
-            rules: if device.fwmark == 0 { Vec::new() } else { rules_of(host, device.fwmark)? },
+            rules: rules(host, device.fwmark, record)?,
             firewalls,
         })
     }
@@ -135,6 +136,12 @@ impl State {
         };
         if let (Some(wanted), Some(old)) = (&mut state.dns, &now.dns) {
             wanted.manager = old.manager.clone();
+        }
+        for (wanted, tool) in &mut state.firewalls {
+            let mut there = now.firewalls.iter();
+            if let Some((_, old)) = there.find(|(old, _)| old.family == wanted.family) {
+                tool.clone_from(old);
+            }
         }
         let is_marked = |rule: &Rule| rule.fwmark == state.device.fwmark;
         let same_mark = if now.rules.iter().any(is_marked) { &now.rules[..] } else { &[] };
@@ -280,6 +287,21 @@ fn mtu_of_path(host: &Host, update: &DeviceUpdate, device: &Device) -> anyhow::R
     then.peers.extend(device.peers.iter().cloned());
     let paths = Paths::observe(&host.net, &then)?;
     Ok(mtu::automatic(&paths.to_peers, paths.default.as_ref(), &paths.links))
+}
+
+/// The tunnel's rules that are there: those of its mark, and those of the journal, whose mark may be
+/// gone already when a reload was killed.
+fn rules(host: &Host, mark: u32, record: &Record) -> anyhow::Result<Vec<Rule>> {
+    let mut ours = if mark == 0 { Vec::new() } else { rules_of(host, mark)? };
+    for step in &record.undo {
+        if let Step::DeleteRule(rule) = step
+            && !ours.contains(rule)
+            && host.net.rules(rule.family)?.contains(rule)
+        {
+            ours.push(rule.clone());
+        }
+    }
+    Ok(ours)
 }
 
 /// A change that makes an interface like this one.

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -76,13 +77,18 @@ impl Capture {
 
 /// Runs our `wg-quick` with our daemon.
 pub(crate) fn ours(machine: &Machine, arguments: &str) -> Result<Output> {
+    machine.host.run_command(our_command(machine)?.args(arguments.split_whitespace()), "")
+}
+
+/// Our `wg-quick` with our daemon.
+pub(crate) fn our_command(machine: &Machine) -> Result<Command> {
     let mut command = machine.host.command("wg-quick");
     let path = command.get_envs().find(|(name, _)| *name == "PATH").and_then(|(_, value)| value);
     let path = path.context("a PATH")?.to_string_lossy().into_owned();
     let (own, system) = path.split_once(':').context("two folders")?;
     // What a test puts there comes before what the machine may have.
-    command.env("PATH", format!("{own}:/run/bin:{system}")).args(arguments.split_whitespace());
-    machine.host.run_command(&mut command, "")
+    command.env("PATH", format!("{own}:/run/bin:{system}"));
+    Ok(command)
 }
 
 /// The captures' form of the host's state.

@@ -9,6 +9,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use testbed::eventually;
 
+use crate::faults;
 use crate::machine::{INTERFACE, LIMIT, Machine, PEER, exit_code};
 
 #[test]
@@ -28,6 +29,45 @@ fn a_signal_ends_the_hook_and_undoes_everything() -> Result<()> {
         assert!(!machine.runs("sleep 1001"), "{hook}");
         machine.assert_as(&before)?;
     }
+    Ok(())
+}
+
+#[test]
+fn a_process_that_a_hook_starts_while_the_signal_goes_round_gets_it() -> Result<()> {
+    let machine = Machine::new()?;
+    machine.host.run("mkfifo /run/gate")?.success()?;
+    let hook = "PostUp = touch /run/begun; read -r line </run/gate; sleep 1011; echo never";
+    machine.config(format!("{INTERFACE}{hook}\n{PEER}"))?;
+    let before = machine.settled()?;
+    // Between looking for the hook's processes and sending the first of them the signal.
+    let mut command = faults::command(&machine, "kill 1 wait", "up")?;
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let child = command.spawn()?;
+    eventually("the hook", LIMIT, || machine.host.read_file("/run/begun").ok())?;
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT)?;
+    eventually("the signal", LIMIT, || machine.host.read_file(faults::REPORT).ok())?;
+    machine.host.write_file("/run/gate", "\n", 0o600)?;
+    eventually("the process", LIMIT, || machine.runs("sleep 1011").then_some(()))?;
+    machine.host.run(&format!("rm /run/begun {}", faults::REPORT))?.success()?;
+    assert_eq!(exit_code(child)?, Some(130));
+    assert!(!machine.runs("sleep 1011"));
+    machine.host.run(&format!("rm {}", faults::REPORT))?.success()?;
+    machine.assert_as(&before)
+}
+
+#[test]
+fn a_hook_that_takes_the_signal_gets_it_once() -> Result<()> {
+    let machine = Machine::new()?;
+    let hook = "PostUp = trap 'echo taken' INT; sleep 1012 || echo went on";
+    machine.config(format!("{INTERFACE}{hook}\n{PEER}"))?;
+    let mut command = machine.command("wg-quick")?;
+    command.args(["up", "wg0"]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn()?;
+    let output = child.stdout.take().context("no pipe")?;
+    eventually("the hook", LIMIT, || machine.runs("sleep 1012").then_some(()))?;
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT)?;
+    assert_eq!(exit_code(child)?, Some(130));
+    assert_eq!(std::io::read_to_string(output)?, "taken\nwent on\n");
     Ok(())
 }
 
