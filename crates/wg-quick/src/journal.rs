@@ -264,7 +264,14 @@ impl Journal {
 
     fn append(&mut self, text: &str) -> anyhow::Result<()> {
         let Some(file) = &mut self.file else { return Ok(()) };
-        file.write_all(text.as_bytes()).with_context(|| format!("{}: write", self.path.display()))
+        let mut write = || {
+            let end = file.stream_position()?;
+            file.write_all(text.as_bytes()).inspect_err(|_| {
+                // A part of it would make what is there void. Should that fail too, it stays.
+                let _ = file.set_len(end).and_then(|()| file.seek(SeekFrom::Start(end)));
+            })
+        };
+        write().with_context(|| format!("{}: write", self.path.display()))
     }
 }
 

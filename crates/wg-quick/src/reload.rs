@@ -54,12 +54,15 @@ pub(crate) fn reload(argument: &OsStr, dry_run: bool) -> anyhow::Result<()> {
     }
     // What the plan brings is looked for as well.
     record.undo.extend(plan.iter().filter_map(Step::undo));
-    if let Err(error) = apply(&host, &mut journal, &tunnel, &record, &wanted, &plan) {
+    let applied = apply(&host, &mut journal, &tunnel, &record, &wanted, &plan);
+    let noted =
+        applied.and_then(|()| journal.replace(&tunnel, record.link, &wanted.undo(&record.undo)));
+    if let Err(error) = noted {
         let code = report(&error);
         restore(&host, &tunnel, &record, &wanted, &before);
         return Err(Failed(code).into());
     }
-    journal.replace(&tunnel, record.link, &wanted.undo(&record.undo))
+    Ok(())
 }
 
 fn apply(
