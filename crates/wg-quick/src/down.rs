@@ -40,8 +40,8 @@ pub(crate) fn down(argument: &OsStr) -> anyhow::Result<()> {
     if !wg_control::interfaces().contains(&host.interface) {
         return clean_up(&host, journal, record);
     }
-    // What an interrupted `up' left is not what anybody wants to keep.
-    let is_whole = record.as_ref().is_none_or(|record| record.complete);
+    // What an interrupted `up' or `reload' left is not what anybody wants to keep.
+    let is_whole = record.as_ref().is_none_or(Record::is_whole);
     let (hooks, undo) = match (hooks, record) {
         (hooks, Some(record)) if !record.undo.is_empty() => {
             (hooks.unwrap_or_else(|| record.hooks.clone()), undo_of(record))

@@ -29,6 +29,10 @@ use crate::tunnel::{Hooks, Tunnel};
 const DIRECTORY: &str = "/run/wg-quick";
 const PATIENCE: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(5);
+/// Where a journal is kept that is not understood.
+const DAMAGED: &str = "@damaged";
+/// Where the journal of a reloaded tunnel is written before it takes the old one's place.
+const NEXT: &str = "@next";
 const FIRST_LINE: &str = "wg-quick journal 1";
 
 /// An interface's journal, and the lock on it.
@@ -55,11 +59,18 @@ pub(crate) struct Record {
     pub undo: Vec<Step>,
     /// Whether all was done.
     pub complete: bool,
+    /// Whether a `reload` has begun that did not come to its end.
+    pub reloading: bool,
     /// The commands that a `down` has yet to run which has begun to remove the tunnel.
     pub owed: Vec<String>,
 }
 
 impl Record {
+    /// Whether the tunnel is as a file asked for, rather than on the way there.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.complete && !self.reloading
+    }
+
     /// The name servers, and who got them.
     pub(crate) fn dns(&self) -> Option<Dns> {
         let (servers, search) = self.resolver.clone()?;
@@ -134,7 +145,11 @@ impl Journal {
                         return Err(errno).with_context(|| format!("{}: lock", path.display()));
                     }
                     // The last holder may have removed the file meanwhile.
-                    Ok(file) if is_at(&file, &path) => return Ok(Self { path, file: Some(file) }),
+                    Ok(file) if is_at(&file, &path) => {
+                        // What a killed `reload` may have left.
+                        let _ = fs::remove_file(beside(&path, NEXT));
+                        return Ok(Self { path, file: Some(file) });
+                    }
                     Ok(_) => {}
                 },
             }
@@ -159,7 +174,7 @@ impl Journal {
         parsed.or_else(|error| {
             say(format_args!("[!] {}: {error:#}. Going on without it.", self.path.display()));
             // The lock is on the file itself and must stay, so what is kept is a copy.
-            if let Err(error) = fs::copy(&self.path, damaged(&self.path)) {
+            if let Err(error) = fs::copy(&self.path, beside(&self.path, DAMAGED)) {
                 say(format_args!("[!] {}: copy: {error}", self.path.display()));
             }
             self.clear()?;
@@ -184,6 +199,24 @@ impl Journal {
         Ok(())
     }
 
+    /// Notes that from now on the tunnel is neither what it was nor what it shall be. `undo` is what
+    /// takes down the tunnel as it was, where there is no journal yet.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn begin_reload(
+        &mut self,
+        config_file: &Path,
+        undo: Option<&[Step]>,
+    ) -> anyhow::Result<()> {
+        let mut text = String::new();
+        if let Some(undo) = undo {
+            let (file, undo) = (escape(config_file), lines(undo));
+            text = format!("{FIRST_LINE}\nconfig {file}\n{undo}complete\n");
+        }
+        self.append(&(text + "reloading\n"))
+    }
+
     /// Says from now on what undoes a tunnel that has been reloaded.
     ///
     /// # Errors
@@ -198,11 +231,28 @@ impl Journal {
         if let Some(index) = link {
             text.push_str(&format!("link {index}\n"));
         }
-        for line in undo.iter().filter_map(Step::to_line) {
-            text.push_str(&format!("undo {line}\n"));
-        }
+        text.push_str(&lines(undo));
         text.push_str("complete\n");
-        self.append(&text)
+        if self.file.is_none() {
+            return Ok(());
+        }
+        let next = beside(&self.path, NEXT);
+        let write = || -> io::Result<Flock<File>> {
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create(true).truncate(true).mode(0o600);
+            // Who waits for the lock sees that the file is another one, and waits for this one's.
+            let file = Flock::lock(options.open(&next)?, FlockArg::LockExclusiveNonblock);
+            let mut file = file.map_err(|(_, errno)| errno)?;
+            file.write_all(text.as_bytes())?;
+            fs::rename(&next, &self.path)?;
+            Ok(file)
+        };
+        let written = write().inspect_err(|_| {
+            // The next holder of the lock removes it otherwise.
+            let _ = fs::remove_file(&next);
+        });
+        self.file = Some(written.with_context(|| format!("{}: write", self.path.display()))?);
+        Ok(())
     }
 
     /// Notes what will undo the step that comes now.
@@ -297,10 +347,10 @@ fn path_of(interface: &str) -> PathBuf {
     }
 }
 
-/// Where a journal is kept that is not understood.
-fn damaged(path: &Path) -> PathBuf {
+/// Another file of the same interface.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push("@damaged");
+    name.push(suffix);
     PathBuf::from(name)
 }
 
@@ -333,6 +383,10 @@ fn about(tunnel: &Tunnel) -> String {
     text
 }
 
+fn lines(undo: &[Step]) -> String {
+    undo.iter().filter_map(Step::to_line).map(|line| format!("undo {line}\n")).collect()
+}
+
 fn parse(text: &str) -> anyhow::Result<Option<Record>> {
     // A last line without its end was being written when the machine or the process stopped.
     let Some((text, _)) = text.rsplit_once('\n') else { return Ok(None) };
@@ -358,7 +412,8 @@ fn parse(text: &str) -> anyhow::Result<Option<Record>> {
                 record.endpoints.insert(peer, endpoint.to_owned());
             }
             "link" => record.link = Some(value.parse().with_context(|| unknown(line))?),
-            "complete" => record.complete = true,
+            "complete" => (record.complete, record.reloading) = (true, false),
+            "reloading" => record.reloading = true,
             // A `down` that failed before did not come to them.
             "owed-from-here" => record.owed.clear(),
             "owed" => record.owed.push(value.to_owned()),

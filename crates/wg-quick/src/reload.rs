@@ -38,6 +38,8 @@ pub(crate) fn reload(argument: &OsStr, dry_run: bool) -> anyhow::Result<()> {
         bail!("`{}' is not a WireGuard interface", host.interface);
     }
     let record = journal.read()?;
+    let has_journal = record.is_some();
+    let was_whole = record.as_ref().is_none_or(Record::is_whole);
     if record.as_ref().is_some_and(|record| !record.complete) {
         bail!("an `up' of `{}' was interrupted: take it down first", host.interface);
     }
@@ -52,6 +54,10 @@ pub(crate) fn reload(argument: &OsStr, dry_run: bool) -> anyhow::Result<()> {
     if dry_run {
         return crate::dry_run::print(&host.interface, &plan);
     }
+    if !plan.is_empty() {
+        let undo = (!has_journal).then(|| before.undo(&[]));
+        journal.begin_reload(&host.config_file, undo.as_deref())?;
+    }
     // What the plan brings is looked for as well.
     record.undo.extend(plan.iter().filter_map(Step::undo));
     let applied = apply(&host, &mut journal, &tunnel, &record, &wanted, &plan);
@@ -59,7 +65,9 @@ pub(crate) fn reload(argument: &OsStr, dry_run: bool) -> anyhow::Result<()> {
         applied.and_then(|()| journal.replace(&tunnel, record.link, &wanted.undo(&record.undo)));
     if let Err(error) = noted {
         let code = report(&error);
-        restore(&host, &tunnel, &record, &wanted, &before);
+        if restore(&host, &tunnel, &record, &wanted, &before) && was_whole {
+            if has_journal { journal.complete() } else { journal.clear() }?;
+        }
         return Err(Failed(code).into());
     }
     Ok(())
@@ -75,27 +83,39 @@ fn apply(
 ) -> anyhow::Result<()> {
     let mut transaction = Transaction::new(host, journal);
     transaction.run(plan)?;
-    // An address that goes takes others of its network with it, and their routes.
+    if !plan.iter().any(takes_more_along) {
+        return Ok(host.signals.check()?);
+    }
     let (device, now) = observe(host, tunnel, record)?;
     let again: Plan = wanted.steps_from(&device, &with_dns(now, wanted));
     transaction.run(&again)?;
     Ok(host.signals.check()?)
 }
 
-/// Back to what was before. What fails is told.
-fn restore(host: &Host, tunnel: &Tunnel, record: &Record, wanted: &State, before: &State) {
+/// Whether a step removes more than it says: an address takes the others of its network along, and
+/// their routes; an MTU that is too small for IPv6 takes all its addresses.
+fn takes_more_along(step: &Step) -> bool {
+    matches!(step, Step::DeleteAddress(_) | Step::SetMtuAndUp(_))
+}
+
+/// Back to what was before, and whether all of it is. What fails is told.
+fn restore(host: &Host, tunnel: &Tunnel, record: &Record, wanted: &State, before: &State) -> bool {
+    let mut is_restored = true;
     let steps = observe(host, tunnel, record)
         .map(|(device, now)| before.steps_from(&device, &with_dns(now, wanted)));
     let steps = steps.unwrap_or_else(|error| {
         report(&error);
+        is_restored = false;
         Plan::new()
     });
     for step in steps {
         say(format_args!("[#] {}", step.describe(&host.interface)));
         if let Err(error) = step.apply(host) {
             report(&error);
+            is_restored = false;
         }
     }
+    is_restored
 }
 
 fn observe(host: &Host, tunnel: &Tunnel, record: &Record) -> anyhow::Result<(Device, State)> {

@@ -32,8 +32,8 @@ pub(crate) fn save(argument: &OsStr) -> anyhow::Result<()> {
     }
     let mut journal = Journal::lock(&host.interface)?;
     let record = journal.read()?;
-    if record.as_ref().is_some_and(|record| !record.complete) {
-        bail!("an `up' of `{}' was interrupted: there is nothing to save", host.interface);
+    if record.as_ref().is_some_and(|record| !record.is_whole()) {
+        bail!("an `up' or `reload' of `{}' was interrupted: nothing is saved", host.interface);
     }
     let undo = record.map(|record| record.undo).unwrap_or_default();
     write_state(&host, &text, &undo)

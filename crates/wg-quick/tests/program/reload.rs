@@ -4,6 +4,7 @@ use anyhow::Result;
 use testbed::Snapshot;
 
 use crate::captures::{Capture, ours, state};
+use crate::faults;
 use crate::machine::{INTERFACE, Machine, PEER};
 
 const SECOND_PEER: &str = "
@@ -58,6 +59,67 @@ fn configs() -> Vec<String> {
         format!("{interface}FwMark = 0x77\n{}", full(PEER)),
         format!("{interface}{}", PEER.replace("AllowedIPs =", "AllowedIPs = 0.0.0.0/0,")),
     ]
+}
+
+#[test]
+fn a_reload_that_was_killed_is_not_saved() -> Result<()> {
+    let machine = Machine::new()?;
+    let file = format!("{INTERFACE}SaveConfig = true\nMTU = 1380\n{PEER}");
+    machine.config(&file)?;
+    ours(&machine, "up wg0")?.success()?;
+    let changed = file.replace("MTU = 1380", "MTU = 1300\nAddress = 10.67.0.1/24");
+    machine.config(&changed)?;
+    let killed =
+        machine.host.run_command(&mut faults::command(&machine, "step 2 9", "reload")?, "")?;
+    assert!(!killed.status.success(), "{killed}");
+    let save = ours(&machine, "save wg0")?;
+    assert_eq!(save.status.code(), Some(1), "{save}");
+    let down = ours(&machine, "down wg0")?.success()?;
+    assert!(down.stderr.contains("[!] /etc/wireguard/wg0.conf: not saved."), "{down}");
+    assert_eq!(machine.host.read_file("/etc/wireguard/wg0.conf")?, changed);
+    // One that is carried on to its end is.
+    machine.config(&file)?;
+    ours(&machine, "up wg0")?.success()?;
+    machine.config(&changed)?;
+    machine.host.run_command(&mut faults::command(&machine, "step 2 9", "reload")?, "")?;
+    ours(&machine, "reload wg0")?.success()?;
+    ours(&machine, "save wg0")?.success()?;
+    ours(&machine, "down wg0")?.success().map(|_| ())
+}
+
+#[test]
+fn a_tunnel_without_a_journal_has_one_after_a_killed_reload() -> Result<()> {
+    let machine = Machine::new()?;
+    machine.config("")?;
+    let before = machine.settled()?;
+    machine.config(format!("{INTERFACE}{PEER}"))?;
+    ours(&machine, "up wg0")?.success()?;
+    machine.host.run("rm -r /run/wg-quick")?.success()?;
+    machine.config(format!("{INTERFACE}DNS = 10.66.0.1\n{}", full(PEER)))?;
+    let mut reload = faults::command(&machine, "step 4 9", "reload")?;
+    let killed = machine.host.run_command(&mut reload, "")?;
+    assert!(!killed.status.success(), "{killed}");
+    machine.host.run(&format!("rm {}", faults::REPORT))?.success()?;
+    let down = ours(&machine, "down wg0")?.success()?;
+    assert!(!down.stderr.contains("journal"), "{down}");
+    machine.config("")?;
+    machine.host.run("sysctl -q net.ipv4.conf.all.src_valid_mark=0")?.success()?;
+    machine.assert_as(&before)
+}
+
+#[test]
+fn the_journal_does_not_grow_with_each_reload() -> Result<()> {
+    let machine = Machine::new()?;
+    let mut sizes = Vec::new();
+    machine.config(format!("{INTERFACE}{PEER}"))?;
+    ours(&machine, "up wg0")?.success()?;
+    for mtu in [1300, 1301, 1302] {
+        machine.config(format!("{INTERFACE}MTU = {mtu}\n{PEER}"))?;
+        ours(&machine, "reload wg0")?.success()?;
+        sizes.push(machine.host.read_file("/run/wg-quick/wg0")?.len());
+    }
+    assert!(sizes.iter().all(|size| *size == sizes[0]), "{sizes:?}");
+    ours(&machine, "down wg0")?.success().map(|_| ())
 }
 
 #[test]
