@@ -66,7 +66,10 @@ pub(crate) fn reload(argument: &OsStr, dry_run: bool) -> anyhow::Result<()> {
     if let Err(error) = noted {
         let code = report(&error);
         if restore(&host, &tunnel, &record, &wanted, &before) && was_whole {
-            if has_journal { journal.complete() } else { journal.clear() }?;
+            let told = if has_journal { journal.complete() } else { journal.clear() };
+            told.unwrap_or_else(|error| {
+                report(&error);
+            });
         }
         return Err(Failed(code).into());
     }
