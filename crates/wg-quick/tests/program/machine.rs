@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use testbed::{Host, Output, Snapshot, connect, eventually, originals};
 
 /// Long enough for anything here on a busy machine.
@@ -126,10 +126,14 @@ impl Machine {
         self.host.snapshot()
     }
 
-    /// Fails unless the host is as it was.
+    /// Fails unless the host is as it was, once a daemon that has to go has gone.
     pub(crate) fn assert_as(&self, before: &Snapshot) -> Result<()> {
-        assert_eq!(before.difference(&self.settled()?), "");
-        Ok(())
+        let mut difference = String::new();
+        let settled = eventually("the host as before", LIMIT, || {
+            difference = before.difference(&self.settled().ok()?);
+            difference.is_empty().then_some(())
+        });
+        settled.context(difference)
     }
 }
 
