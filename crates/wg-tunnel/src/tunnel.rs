@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use crate::engine::Engine;
@@ -23,7 +23,7 @@ use crate::{link, outbound};
 /// calls it: all callers must be in the namespace where it was started.
 pub struct Tunnel {
     engine: Arc<Engine>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Tunnel {
@@ -35,7 +35,7 @@ impl Tunnel {
         let link = LinkWatch::open(&tun)?;
         let routes = Routes::open()?;
         let engine = Arc::new(Engine::new(tun, offloads, link)?);
-        let mut tunnel = Self { engine, threads: Vec::new() };
+        let tunnel = Self { engine, threads: Mutex::default() };
         tunnel.engine.sync_link();
         tunnel.spawn("link", link::run)?;
         tunnel.spawn("routes", move |engine| routes.run(engine))?;
@@ -65,25 +65,30 @@ impl Tunnel {
         self.engine.gone_event.as_fd()
     }
 
-    fn spawn(
-        &mut self,
-        name: &str,
-        run: impl FnOnce(&Arc<Engine>) + Send + 'static,
-    ) -> io::Result<()> {
+    /// Ends the threads and lets go of the port, for good. The interface stays until this is
+    /// dropped.
+    pub fn stop(&self) {
+        self.engine.begin_stop();
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            // One that panicked has said so itself.
+            let _ = thread.join();
+        }
+        self.engine.unbind(&mut self.engine.configuration_mut());
+    }
+
+    fn spawn(&self, name: &str, run: impl FnOnce(&Arc<Engine>) + Send + 'static) -> io::Result<()> {
         let engine = self.engine.clone();
         let thread = std::thread::Builder::new().name(name.to_owned());
-        self.threads.push(thread.spawn(move || run(&engine))?);
+        let thread = thread.spawn(move || run(&engine))?;
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
         Ok(())
     }
 }
 
 impl Drop for Tunnel {
     fn drop(&mut self) {
-        self.engine.begin_stop();
-        for thread in self.threads.drain(..) {
-            // One that panicked has said so itself.
-            let _ = thread.join();
-        }
-        self.engine.unbind(&mut self.engine.configuration_mut());
+        self.stop();
     }
 }

@@ -50,7 +50,9 @@ pub(crate) fn run(
     ready()?;
     log::info!("ready");
     serve(&Events { signals, socket: &socket, watch, tunnel: &tunnel }, clients);
-    // The socket goes before the interface: nobody should find a daemon that is ending.
+    // Whoever sees that the socket is gone may want the port; nobody should find an interface whose
+    // daemon is ending.
+    tunnel.stop();
     drop(socket);
     Ok(())
 }

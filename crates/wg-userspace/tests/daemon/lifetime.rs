@@ -63,6 +63,26 @@ fn removing_the_interface_ends_the_daemon() -> Result<()> {
 }
 
 #[test]
+fn the_port_is_free_when_the_socket_has_gone() -> Result<()> {
+    let host = Host::new("port")?;
+    let update = DeviceUpdate { listen_port: Some(777), ..DeviceUpdate::default() };
+    for _ in 0..20 {
+        let mut daemon = host.command("wg-userspace").args(["--foreground", "wg0"]).spawn()?;
+        eventually("the socket", PATIENCE, || uapi::connect(&host, "wg0").ok())?;
+        uapi::set(&host, "wg0", &update)?;
+        host.set_up("wg0")?;
+        ensure!(uapi::get(&host, "wg0")?.listen_port == 777);
+        kill(Pid::from_raw(daemon.id().try_into()?), Signal::SIGTERM)?;
+        while uapi::path(&host, "wg0").exists() {
+            std::thread::yield_now();
+        }
+        host.in_network(|| std::net::UdpSocket::bind(("0.0.0.0", 777)))?;
+        ensure!(daemon.wait()?.success());
+    }
+    Ok(())
+}
+
+#[test]
 fn removing_the_socket_ends_the_daemon() -> Result<()> {
     let host = Host::new("socket")?;
     host.run("wg-userspace wg0")?.success()?;
