@@ -1,12 +1,12 @@
 //! Who reaches whom, and who does not.
 
 use std::collections::BTreeSet;
-use std::io::{self, Write};
 use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use testbed::report::{self, Entry};
 use testbed::{Host, Ping};
 
 /// What was found out about one recipe.
@@ -16,7 +16,7 @@ use testbed::{Host, Ping};
 #[must_use]
 pub(crate) struct Checks {
     recipe: &'static str,
-    reached: u32,
+    reached: usize,
     denied: Vec<(String, IpAddr)>,
     /// Hosts that reached something.
     senders: BTreeSet<String>,
@@ -132,15 +132,8 @@ impl Checks {
             ensure!(self.senders.contains(sender), "{}: {sender} reaches nothing", self.recipe);
             ensure!(self.targets.contains(target), "{}: nobody reaches {target}", self.recipe);
         }
-        // Not by println, whose text is shown only when the test fails.
-        writeln!(
-            io::stdout(),
-            "recipe {}: {} reached, {} denied",
-            self.recipe,
-            self.reached,
-            self.denied.len()
-        )?;
-        Ok(())
+        let name = self.recipe.to_owned();
+        report::add(&Entry::Recipe { name, reached: self.reached, denied: self.denied.len() })
     }
 
     fn found(&mut self, from: &Host, target: IpAddr) {

@@ -38,6 +38,15 @@ pub enum Entry {
     },
     /// Two implementations understood each other: who, and how.
     Interop(String),
+    /// The hosts of a recipe reached each other, or did not, as it says.
+    Recipe {
+        /// Its name.
+        name: String,
+        /// How many addresses were reached.
+        reached: usize,
+        /// How many were not.
+        denied: usize,
+    },
 }
 
 /// Adds an entry. Without the file only a skipped test is told, on standard error, past the test
@@ -74,6 +83,7 @@ fn line(entry: &Entry) -> String {
         Entry::Skipped { test, reason } => format!("SKIPPED {test}: {}", reason.replace('\n', " ")),
         Entry::Cases { on, number } => format!("cases {number} {on}"),
         Entry::Interop(what) => format!("interop {what}"),
+        Entry::Recipe { name, reached, denied } => format!("recipe {reached} {denied} {name}"),
     }
 }
 
@@ -95,6 +105,11 @@ fn entry(line: &str) -> Option<Entry> {
             Entry::Cases { on: on.to_owned(), number: number.parse().ok()? }
         }
         "interop" => Entry::Interop(rest.to_owned()),
+        "recipe" => {
+            let mut words = rest.splitn(3, ' ');
+            let (reached, denied) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+            Entry::Recipe { name: words.next()?.to_owned(), reached, denied }
+        }
         _ => return None,
     })
 }
@@ -111,6 +126,7 @@ mod tests {
             Entry::Skipped { test: "a::b".into(), reason: "no guest: no qemu".into() },
             Entry::Cases { on: "the kernel".into(), number: 7 },
             Entry::Interop("ours to kernel, IPv4".into()),
+            Entry::Recipe { name: "full star".into(), reached: 5, denied: 3 },
         ];
         let text: String = all.iter().map(|entry| line(entry) + "\n").collect();
         assert_eq!(entries(&text), all);

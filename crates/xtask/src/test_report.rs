@@ -4,16 +4,22 @@ use std::time::{Duration, SystemTime};
 
 use testbed::report::{self, Entry};
 
-/// Prints how much was tried on the kernel module, who understood whom, and loudly what was skipped.
+/// Prints how much was tried on the kernel module and in the recipes, who understood whom, and
+/// loudly what was skipped.
 pub(crate) fn print(text: &str) {
     let entries = report::entries(text);
     let mut times = Vec::new();
     let (mut matrix, mut skipped) = (Vec::new(), Vec::new());
+    let (mut all_reached, mut all_denied) = (0, 0);
     for entry in &entries {
         match entry {
             Entry::InGuest { start, end, .. } => times.push((*start, *end)),
             Entry::Interop(what) => matrix.push(what),
             Entry::Skipped { test, reason } => skipped.push((test, reason)),
+            Entry::Recipe { reached, denied, .. } => {
+                all_reached += reached;
+                all_denied += denied;
+            }
             Entry::Cases { .. } => {}
         }
     }
@@ -27,6 +33,9 @@ pub(crate) fn print(text: &str) {
     for (test, reason) in skipped {
         println!("SKIPPED {test}: {reason}");
     }
+    println!(
+        "\nIn the recipes: {all_reached} addresses reached, {all_denied} denied, as they say."
+    );
     matrix.sort_unstable();
     println!("\nInitiators and responders that understood each other:");
     for what in matrix {
