@@ -260,8 +260,9 @@ fn seal(
     }
     let Some(reservation) = peer.noise.reserve(pieces as u64, now) else {
         range.for_each(|packet| stage(batch, peer, packet));
-        // A session that came up meanwhile takes them at once; otherwise this initiates one.
-        engine.fulfil(peer, Wanted { staged: true, ..Wanted::default() }, now);
+        // A session that came up meanwhile takes them at once; otherwise this initiates one, also
+        // when nothing was staged because other peers have used up the budget.
+        engine.fulfil(peer, Wanted { staged: true, initiation: true, keepalive: false }, now);
         return;
     };
     let mtu = engine.mtu.load(Ordering::Relaxed);
@@ -283,7 +284,8 @@ fn seal(
     }
 }
 
-/// How many packets a packet stands for, and the bytes of the longest. Finishes the checksum of one that stands for itself.
+/// How many packets a packet stands for, and the bytes of the longest. Finishes the checksum of
+/// one that stands for itself.
 fn pieces_of(batch: &mut Batch, index: usize) -> Result<(usize, usize), cut::Malformed> {
     let Packet { start, length, virtio } = batch.packets[index];
     let packet = &mut batch.memory[start..][..length];

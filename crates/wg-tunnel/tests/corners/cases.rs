@@ -5,12 +5,12 @@ use std::time::{Duration, Instant as Clock};
 
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
-use wg_noise::{Message, Peer};
-use wg_tunnel::{PeerUpdate, Secret, Update};
+use wg_noise::{MAX_STAGED_PACKETS, Message, Peer};
+use wg_tunnel::{AllowedIp, AllowedIpChange, PeerUpdate, Secret, Update};
 
 use crate::scene::{
-    COOKIE_REPLY, Far, HERE, NOBODY, PATIENCE, PORT, RESPONSE, Scene, THERE, error_of, inner, ip,
-    now, peer, public, udp_v4, with_peer,
+    COOKIE_REPLY, Far, HERE, INITIATION, NOBODY, PATIENCE, PORT, RESPONSE, Scene, THERE, error_of,
+    inner, ip, now, peer, public, udp_v4, with_peer,
 };
 
 const ONE: [u8; 32] = [21; 32];
@@ -125,6 +125,32 @@ pub(crate) fn staged_packets_go_out_with_the_session() {
         let (_, packet) = far.receive_packet();
         assert_eq!(&packet[28..33], payload);
     }
+}
+
+pub(crate) fn a_full_staging_budget_stops_no_handshake() {
+    let scene = Scene::new();
+    // The queue has room for all that is sent here.
+    ip("link set wg0 mtu 65000 txqueuelen 2000");
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let socket = inner();
+    // All of one size, so that what is left does not do for one more.
+    let packet = [7; 60_000];
+    for number in 0..6 {
+        let address = format!("10.9.0.{}", 100 + number);
+        let ip = AllowedIp::new(address.parse().unwrap(), 32).unwrap();
+        let dead = PeerUpdate {
+            allowed_ips: vec![AllowedIpChange { ip, remove: false }],
+            ..peer([100 + number; 32], Some(silent.local_addr().unwrap()))
+        };
+        scene.tunnel.apply(with_peer(dead)).unwrap();
+        for _ in 0..MAX_STAGED_PACKETS {
+            socket.send_to(&packet, (address.as_str(), 7)).unwrap();
+        }
+    }
+    let far = Far::new(ONE);
+    scene.tunnel.apply(with_peer(peer(ONE, Some(far.address())))).unwrap();
+    socket.send_to(&packet, (THERE[0], 7)).unwrap();
+    assert_eq!(far.receive().bytes[0], INITIATION);
 }
 
 pub(crate) fn the_inner_source_must_be_the_peers() {

@@ -35,6 +35,8 @@ corners! {
     "paper 5.4.6; noise.c", the_responder_waits_for_confirmation;
     "what was staged is sent when the session comes up",
     "paper 6.1; send.c", staged_packets_go_out_with_the_session;
+    "a peer gets its handshake when others have used up what may be staged",
+    "send.c", a_full_staging_budget_stops_no_handshake;
     "the source of an inner packet must be the peer's, over IPv4 and IPv6",
     "paper 2; receive.c", the_inner_source_must_be_the_peers;
     "truncated and malformed inner packets are dropped, and padding is cut off",

@@ -27,6 +27,7 @@ use wg_tunnel::{
 pub(crate) const PORT: u16 = 4000;
 pub(crate) const MTU: u16 = 1420;
 /// Types of messages.
+pub(crate) const INITIATION: u8 = 1;
 pub(crate) const RESPONSE: u8 = 2;
 pub(crate) const COOKIE_REPLY: u8 = 3;
 /// Nothing here takes so long, on any machine.
