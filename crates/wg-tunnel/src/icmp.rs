@@ -41,10 +41,10 @@ pub(crate) struct Errors(PerSecond);
 impl Engine {
     /// Tells the sender of `packet`, which came from the host, that it went nowhere.
     pub(crate) fn refuse(&self, packet: &[u8], reason: Reason, now: Instant) {
-        let Some(error) = error_for(packet, reason) else { return };
-        if !self.icmp.0.allow(ERRORS_PER_SECOND, now) {
+        if !may_answer(packet, reason) || !self.icmp.0.allow(ERRORS_PER_SECOND, now) {
             return;
         }
+        let error = error_about(packet, reason);
         let virtio = VirtioHeader::default().write();
         let header = if self.tun.has_virtio() { &virtio[..] } else { &[] };
         let message = [header, &error].concat();
@@ -54,17 +54,18 @@ impl Engine {
     }
 }
 
-/// The error about a packet, from its destination; `None` when it must not be answered.
-fn error_for(packet: &[u8], reason: Reason) -> Option<Vec<u8>> {
-    match packet.first()? >> 4 {
-        4 if packet.len() >= IPV4_HEADER_LEN && may_answer_v4(packet) => {
-            Some(error_v4(packet, reason))
-        }
-        6 if packet.len() >= IPV6_HEADER_LEN && may_answer_v6(packet, reason) => {
-            Some(error_v6(packet, reason))
-        }
-        _ => None,
+/// Whether a packet is a whole one that an error may be sent about.
+fn may_answer(packet: &[u8], reason: Reason) -> bool {
+    match packet.first().map(|first| first >> 4) {
+        Some(4) => packet.len() >= IPV4_HEADER_LEN && may_answer_v4(packet),
+        Some(6) => packet.len() >= IPV6_HEADER_LEN && may_answer_v6(packet, reason),
+        _ => false,
     }
+}
+
+/// The error about a packet that may be answered, from its destination.
+fn error_about(packet: &[u8], reason: Reason) -> Vec<u8> {
+    if packet[0] >> 4 == 4 { error_v4(packet, reason) } else { error_v6(packet, reason) }
 }
 
 /// RFC 1122, section 3.2.2: no error about an error, about a fragment other than the first, to or
@@ -150,7 +151,7 @@ fn error_v6(packet: &[u8], reason: Reason) -> Vec<u8> {
     error[6] = PROTOCOL_ICMPV6;
     error[7] = HOPS;
     let is_multicast = packet[24] == 0xff;
-    // An address of ours would be refused by ourselves; a group is nobody's.
+    // A group can be no source: the sender's own address stands for it.
     let from = if is_multicast { &packet[8..24] } else { &packet[24..40] };
     error[8..24].copy_from_slice(from);
     error[24..40].copy_from_slice(&packet[8..24]);
@@ -197,7 +198,7 @@ mod tests {
     }
 
     fn is_answered(packet: &[u8]) -> bool {
-        error_for(packet, Reason::Unreachable).is_some()
+        may_answer(packet, Reason::Unreachable)
     }
 
     /// RFC 1122, section 3.2.2.
@@ -235,7 +236,7 @@ mod tests {
         let mut group = packet.clone();
         group[24] = 0xff;
         assert!(!is_answered(&group));
-        assert!(error_for(&group, Reason::TooBig(1280)).is_some());
+        assert!(may_answer(&group, Reason::TooBig(1280)));
         let mut nobody = packet;
         nobody[8..24].fill(0);
         assert!(!is_answered(&nobody));
@@ -252,7 +253,8 @@ mod tests {
                 *first = if is_v4 { 0x45 } else { 0x60 };
             }
             let reason = mtu.map_or(Reason::Unreachable, Reason::TooBig);
-            if let Some(error) = error_for(&packet, reason) {
+            if may_answer(&packet, reason) {
+                let error = error_about(&packet, reason);
                 let (header, limit) =
                     if is_v4 { (20, MAX_LEN_V4) } else { (40, MAX_LEN_V6) };
                 prop_assert!(error.len() <= limit);
