@@ -88,7 +88,7 @@ impl Engine {
         Ok(Self {
             tun,
             offloads,
-            mtu: AtomicUsize::new(0),
+            mtu: AtomicUsize::new(tun::DEFAULT_MTU as usize),
             identity: ArcSwapOption::empty(),
             allowed_ips: Snapshots::default(),
             indices: Indices::new(),

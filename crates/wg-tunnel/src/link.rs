@@ -27,7 +27,8 @@ pub(crate) enum LinkWatch {
     /// In our network namespace: the kernel tells.
     Here(Watched),
     /// In another one. A socket there would keep that namespace alive, and our sockets must stay
-    /// in ours, so the device itself is asked from time to time.
+    /// in ours, so the device itself is asked from time to time. It does not know its MTU, and
+    /// who asks there needs more rights than the daemon keeps: the last known one stays.
     Elsewhere,
     /// It was removed.
     Gone,
@@ -151,10 +152,7 @@ impl Engine {
         }
         if let LinkWatch::Elsewhere = &*link {
             match self.tun.is_up() {
-                Some(up) if up != self.configuration().link_up => {
-                    self.set_link(up, self.tun.mtu_elsewhere().unwrap_or(known_mtu));
-                }
-                Some(_) => {}
+                Some(up) => self.set_link(up, known_mtu),
                 None => *link = LinkWatch::Gone,
             }
         }

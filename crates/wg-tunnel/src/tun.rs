@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
@@ -17,7 +18,7 @@ use crate::offloads::Offloads;
 use crate::virtio::{SegmentKind, VirtioHeader};
 
 /// The interface's MTU unless someone sets another: 1500 less the longest outer headers.
-const DEFAULT_MTU: u32 = 1420;
+pub(crate) const DEFAULT_MTU: u32 = 1420;
 /// Long UDP packets, over IPv4 and IPv6 (Linux 6.2).
 const TUN_F_USO4: libc::c_uint = 0x20;
 const TUN_F_USO6: libc::c_uint = 0x40;
@@ -230,14 +231,14 @@ impl Tun {
         }
     }
 
-    /// Whether the interface is up, found out without netlink; `None` when it is gone. The empty
-    /// packet is no packet, which the driver notices only after it has looked at the link.
+    /// Whether the interface is up, found out without netlink; `None` when it is gone. The driver
+    /// takes packets exactly while it is up (kernel: `tun_chr_poll`).
     pub(crate) fn is_up(&self) -> Option<bool> {
-        match nix::unistd::write(&self.fd, &[]) {
-            Err(Errno::EIO) => Some(false),
-            Err(errno) if is_gone(errno) => None,
-            _ => Some(true),
-        }
+        let mut fds = [PollFd::new(self.fd.as_fd(), PollFlags::POLLOUT)];
+        // Only a signal interrupts what does not wait.
+        while poll(&mut fds, PollTimeout::ZERO).is_err() {}
+        let events = fds[0].revents().unwrap_or(PollFlags::empty());
+        (!events.contains(PollFlags::POLLERR)).then_some(events.contains(PollFlags::POLLOUT))
     }
 
     /// Whether the interface is in another network namespace than this thread.
@@ -248,13 +249,8 @@ impl Tun {
         matches!((of_tun, ours), (Ok(of_tun), Ok(ours)) if of_tun.st_ino != ours.st_ino)
     }
 
-    /// The interface's MTU, wherever it is; `None` when we may not look there.
-    pub(crate) fn mtu_elsewhere(&self) -> Option<u32> {
-        self.in_its_namespace(|| self.mtu()).ok()
-    }
-
     /// Does something where the interface is. A thread of its own does, because a thread that has
-    /// changed its namespace opens sockets there.
+    /// changed its namespace opens sockets there. It takes `CAP_SYS_ADMIN`.
     fn in_its_namespace<T: Send>(
         &self,
         request: impl FnOnce() -> Result<T, Errno> + Send,
@@ -263,7 +259,10 @@ impl Tun {
             setns(self.network_namespace()?, CloneFlags::CLONE_NEWNET)?;
             request()
         };
-        std::thread::scope(|scope| scope.spawn(there).join()).unwrap_or(Err(Errno::UnknownErrno))
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().spawn_scoped(scope, there);
+            thread.map_err(|_| Errno::EAGAIN)?.join().unwrap_or(Err(Errno::UnknownErrno))
+        })
     }
 
     fn network_namespace(&self) -> Result<OwnedFd, Errno> {
@@ -287,14 +286,6 @@ impl Tun {
         let socket = request_socket()?;
         // SAFETY: the request has the layout and the size of `struct ifreq`.
         unsafe { set_interface_mtu(socket.as_raw_fd(), (&raw const request).cast()) }.map(drop)
-    }
-
-    fn mtu(&self) -> Result<u32, Errno> {
-        let mut request = InterfaceRequest::new(&self.current_name()?);
-        let socket = request_socket()?;
-        // SAFETY: the request has the layout and the size of `struct ifreq`.
-        unsafe { get_interface_mtu(socket.as_raw_fd(), (&raw mut request).cast()) }?;
-        Ok(request.u32())
     }
 }
 
@@ -360,10 +351,6 @@ impl InterfaceRequest {
         u16::from_ne_bytes([self.value[0], self.value[1]])
     }
 
-    fn u32(&self) -> u32 {
-        u32::from_ne_bytes([self.value[0], self.value[1], self.value[2], self.value[3]])
-    }
-
     fn set_u32(&mut self, value: u32) {
         self.value[..4].copy_from_slice(&value.to_ne_bytes());
     }
@@ -376,7 +363,6 @@ nix::ioctl_write_int_bad!(set_offload, libc::TUNSETOFFLOAD);
 nix::ioctl_write_ptr_bad!(set_virtio_header_len, libc::TUNSETVNETHDRSZ, libc::c_int);
 nix::ioctl_none_bad!(get_namespace, libc::TUNGETDEVNETNS);
 nix::ioctl_write_ptr_bad!(set_interface_mtu, libc::SIOCSIFMTU, libc::ifreq);
-nix::ioctl_read_bad!(get_interface_mtu, libc::SIOCGIFMTU, libc::ifreq);
 
 #[cfg(test)]
 mod tests {

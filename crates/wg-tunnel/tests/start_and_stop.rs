@@ -2,6 +2,7 @@
 
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, AsRawFd};
+use std::process::Command;
 use std::time::Duration;
 
 use nix::libc;
@@ -17,7 +18,7 @@ use wg_tunnel::{
 const ALL: Offloads = Offloads { tun: true, gso: true, gro: true };
 
 /// Runs a test where nothing else is.
-fn in_own_network(test: fn()) {
+fn in_own_network(test: impl FnOnce() + Send + 'static) {
     let thread = std::thread::spawn(move || {
         unshare(CloneFlags::CLONE_NEWNET).expect("these tests need root");
         test();
@@ -154,6 +155,44 @@ fn a_device_in_another_namespace_gets_its_mtu_there() {
 }
 
 #[test]
+fn the_sockets_follow_the_link_into_another_namespace() {
+    for offloads in [ALL, Offloads { tun: false, gso: false, gro: false }] {
+        in_own_network(move || {
+            let open_namespace = || std::fs::File::open("/proc/thread-self/ns/net").unwrap();
+            let there = std::thread::spawn(move || {
+                unshare(CloneFlags::CLONE_NEWNET).unwrap();
+                open_namespace()
+            });
+            let there = there.join().unwrap();
+            let in_there = |flags| {
+                let change = || {
+                    setns(&there, CloneFlags::CLONE_NEWNET).unwrap();
+                    change_link(libc::RTM_NEWLINK, "wg0", flags);
+                };
+                std::thread::scope(|scope| scope.spawn(change).join().unwrap());
+            };
+            let tunnel = Tunnel::start(Tun::create("wg0", offloads).unwrap(), offloads).unwrap();
+            tunnel.apply(Update { listen_port: Some(4000), ..Update::default() }).unwrap();
+            let has_sockets = || {
+                // Whoever answers has seen the link.
+                tunnel.status();
+                UdpSocket::bind("0.0.0.0:4000").is_err()
+            };
+            change_link(libc::RTM_NEWLINK, "wg0", libc::IFF_UP);
+            assert!(has_sockets());
+            let place = format!("/proc/{}/fd/{}", std::process::id(), there.as_raw_fd());
+            let moved = Command::new("ip").args(["link", "set", "wg0", "netns", &place]).status();
+            assert!(moved.expect("ip is installed").success());
+            assert!(!has_sockets(), "the move has set it down");
+            for flags in [libc::IFF_UP, 0, libc::IFF_UP] {
+                in_there(flags);
+                assert_eq!(has_sockets(), flags != 0);
+            }
+        });
+    }
+}
+
+#[test]
 fn another_file_in_the_drivers_place_is_named() {
     in_own_network(|| {
         unshare(CloneFlags::CLONE_NEWNS).unwrap();
@@ -192,7 +231,7 @@ fn interface_request(name: &str) -> (UdpSocket, libc::ifreq) {
     (socket, libc::ifreq { ifr_name, ifr_ifru })
 }
 
-/// Removes an interface or sets its flags, over netlink.
+/// Removes an interface or sets it up (`IFF_UP`) or down (0), over netlink.
 fn change_link(kind: u16, name: &str, flags: i32) {
     let flag = SockFlag::SOCK_CLOEXEC;
     let netlink = socket(AddressFamily::Netlink, SockType::Raw, flag, SockProtocol::NetlinkRoute)
@@ -204,6 +243,6 @@ fn change_link(kind: u16, name: &str, flags: i32) {
     message[6..8].copy_from_slice(&(libc::NLM_F_REQUEST as u16).to_ne_bytes());
     message[20..24].copy_from_slice(&index.to_ne_bytes());
     message[24..28].copy_from_slice(&flags.to_ne_bytes());
-    message[28..32].copy_from_slice(&flags.to_ne_bytes());
+    message[28..32].copy_from_slice(&libc::IFF_UP.to_ne_bytes());
     send(netlink.as_raw_fd(), &message, MsgFlags::empty()).expect("the request is sent");
 }
