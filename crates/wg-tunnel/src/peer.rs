@@ -88,9 +88,11 @@ impl Peer {
         self.tx_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// The peer is no longer configured; threads that still hold it send nothing more.
+    /// The peer is no longer configured; threads that still hold it send nothing more, and what
+    /// they hold has no secrets.
     pub(crate) fn remove(&self) {
         self.removed.store(true, Ordering::Release);
+        self.noise.set_preshared_key(None);
         self.noise.reset();
     }
 
@@ -109,7 +111,14 @@ impl fmt::Display for Peer {
 
 #[cfg(test)]
 mod tests {
-    use wg_noise::Instant;
+    use std::time::Duration;
+
+    use getrandom::SysRng;
+    use rand_core::UnwrapErr;
+    use wg_noise::{
+        IncomingInitiation, IndexTable, Instant, LocalIndex, LocalStatic, Message, PresharedKey,
+        Tai64n,
+    };
 
     use super::*;
 
@@ -123,5 +132,28 @@ mod tests {
         assert!(peer.is_removed());
         assert!(!peer.noise.has_staged());
         assert_eq!(peer.noise.deadline(), None);
+    }
+
+    #[test]
+    fn a_removed_peer_keeps_no_preshared_key() {
+        struct Anywhere;
+        impl IndexTable for Anywhere {
+            fn release(&self, _: u32) {}
+        }
+        let index = || LocalIndex::new(1, Arc::new(Anywhere));
+        let (here, there) = (LocalStatic::new(&[1; 32]), LocalStatic::new(&[2; 32]));
+        let (now, rng) = (Instant::from_nanos(1), &mut UnwrapErr(SysRng));
+        let peer = Peer::new(*there.public_key(), Arc::default());
+        peer.noise.set_preshared_key(Some(PresharedKey::from([5; 32])));
+        peer.remove();
+        // A far end without one agrees with it.
+        let far = wg_noise::Peer::new(*here.public_key());
+        let wall = Tai64n::from_unix(Duration::from_secs(1));
+        let message = far.initiate(&there, index(), now, wall, rng).unwrap();
+        let Some(Message::Initiation(message)) = Message::parse(&message) else { panic!() };
+        let opened = IncomingInitiation::open(&here, message).unwrap();
+        let response = peer.noise.consume_initiation(&here, opened, index(), now, rng).unwrap();
+        let Some(Message::Response(response)) = Message::parse(&response) else { panic!() };
+        assert!(far.consume_response(&there, response, now, Duration::ZERO).is_ok());
     }
 }
