@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
@@ -73,7 +74,10 @@ fn the_port_is_free_when_the_socket_has_gone() -> Result<()> {
         host.set_up("wg0")?;
         ensure!(uapi::get(&host, "wg0")?.listen_port == 777);
         kill(Pid::from_raw(daemon.id().try_into()?), Signal::SIGTERM)?;
+        // Without a pause: the port has to be free at once.
+        let deadline = Instant::now() + PATIENCE;
         while uapi::path(&host, "wg0").exists() {
+            ensure!(Instant::now() < deadline, "the socket is still there");
             std::thread::yield_now();
         }
         host.in_network(|| std::net::UdpSocket::bind(("0.0.0.0", 777)))?;
