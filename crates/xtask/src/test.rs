@@ -52,6 +52,9 @@ pub(crate) fn run(long: bool) -> Result<()> {
     if long {
         let package = ["--package", "culvert-tests", "--test", "interop", "--test", "kernel"];
         success &= total.run(&package, &["--ignored", "--test-threads=1"], &told, "")?;
+        // These share the cores among themselves.
+        let faults = ["--package", "wg-quick", "--test", "program"];
+        success &= total.run(&faults, &["--ignored", "--test-threads=1"], &told, "")?;
     }
     test_report::print(&fs::read_to_string(&told)?);
     let Total { passed, failed, ignored } = total;
