@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Result, ensure};
 use culvert_tests::Daemon;
-use testbed::Host;
 use testbed::originals::COLUMNS;
+use testbed::{Host, report};
 
 const PEER: &str = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
 
@@ -108,8 +108,7 @@ fn check(
     more: &[(&str, &str)],
 ) -> Result<()> {
     if Command::new(shell).arg("--version").stdout(Stdio::null()).status().is_err() {
-        eprintln!("SKIPPED: there is no {shell}");
-        return Ok(());
+        return report::cannot_run(&format!("{shell}_completes"), &format!("there is no {shell}"));
     }
     let host = host()?;
     let offer = |line: &str| -> Result<Vec<String>> {

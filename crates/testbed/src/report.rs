@@ -66,6 +66,16 @@ pub fn add(entry: &Entry) -> Result<()> {
     Ok(())
 }
 
+/// Tells that a test cannot run here for lack of something that is there where everything is tested.
+///
+/// # Errors
+/// With `CI` set, where a test that cannot run fails; or as [`add`].
+pub fn cannot_run(test: &str, reason: &str) -> Result<()> {
+    add(&Entry::Skipped { test: test.to_owned(), reason: reason.to_owned() })?;
+    ensure!(env::var_os("CI").is_none(), "{test} cannot run: {reason}");
+    Ok(())
+}
+
 /// The entries in a file's text.
 #[must_use]
 pub fn entries(text: &str) -> Vec<Entry> {

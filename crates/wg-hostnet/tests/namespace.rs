@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
+use testbed::report;
 use wg_hostnet::{
     Family, Firewall, Hostnet, Link, Prefix, RouteFilter, Rule, TABLE_MAIN, add_firewall,
     check_firewall, delete_firewalls, firewalls,
@@ -13,10 +14,13 @@ use wg_hostnet::{
 
 /// Runs the test on a thread in a new network namespace, where the only link is `lo`, down.
 fn in_namespace(test: fn(&Hostnet)) {
+    let name = std::thread::current().name().unwrap_or_default().to_owned();
     let thread = std::thread::spawn(move || {
         match unshare(CloneFlags::CLONE_NEWNET) {
             Ok(()) => test(&Hostnet::open().unwrap()),
-            Err(Errno::EPERM) => eprintln!("SKIPPED: a network namespace needs root"),
+            Err(Errno::EPERM) => {
+                report::cannot_run(&name, "a network namespace needs root").unwrap();
+            }
             Err(errno) => panic!("unshare: {errno}"),
         };
     });
@@ -283,8 +287,9 @@ fn firewall_tables_are_checked_made_and_removed() {
         };
         let both = [firewall(Family::Ipv6, "fd66::2"), firewall(Family::Ipv4, "10.66.0.2")];
         if let Err(error) = check_firewall(&both[0]) {
-            eprintln!("SKIPPED: the kernel has no nf_tables: {error}");
-            return;
+            let reason = format!("the kernel has no nf_tables: {error}");
+            let name = "firewall_tables_are_checked_made_and_removed";
+            return report::cannot_run(name, &reason).unwrap();
         }
         assert_eq!(firewalls("lo").unwrap(), [], "a check makes nothing");
         for table in &both {

@@ -5,6 +5,7 @@ use std::os::unix::process::CommandExt;
 
 use anyhow::{Context, Result, ensure};
 use nix::libc;
+use testbed::report::{self, Entry};
 use testbed::{Output, packages, programs};
 
 use crate::captures::Capture;
@@ -76,8 +77,10 @@ fn iptables_makes_the_rules_where_the_kernel_has_no_nf_tables() -> Result<()> {
     for program in ["iptables-legacy", "ip6tables-legacy"] {
         let raw = machine.host.run(&format!("{program} -t raw -S"))?;
         if !raw.status.success() {
-            eprintln!("SKIPPED: the kernel has no old tables: {raw}");
-            return Ok(());
+            return report::add(&Entry::Skipped {
+                test: "iptables_makes_the_rules_where_the_kernel_has_no_nf_tables".to_owned(),
+                reason: format!("the kernel has no old tables: {raw}"),
+            });
         }
     }
     let before = machine.settled()?;
