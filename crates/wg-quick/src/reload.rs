@@ -103,6 +103,7 @@ fn takes_more_along(step: &Step) -> bool {
 
 /// Back to what was before, and whether all of it is. What fails is told.
 fn restore(host: &Host, tunnel: &Tunnel, record: &Record, wanted: &State, before: &State) -> bool {
+    host.signals.begin_undoing();
     let mut is_restored = true;
     let steps = observe(host, tunnel, record)
         .map(|(device, now)| before.steps_from(&device, &with_dns(now, wanted)));

@@ -37,6 +37,8 @@ pub(crate) struct Signals {
     original_mask: SigSet,
     /// One that came while something was being done that had to be done first.
     held: Cell<Option<Interrupted>>,
+    /// Whether what was done is being undone, which no signal ends half-way.
+    undoing: Cell<bool>,
 }
 
 impl Signals {
@@ -59,7 +61,13 @@ impl Signals {
         let original_mask = ours.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let descriptor = SignalFd::with_flags(&ours, flags)?;
-        Ok(Self { descriptor, original_mask, held: Cell::new(None) })
+        Ok(Self { descriptor, original_mask, held: Cell::new(None), undoing: Cell::new(false) })
+    }
+
+    /// From here on signals do not count: what was done is undone to the end.
+    pub(crate) fn begin_undoing(&self) {
+        self.undoing.set(true);
+        self.held.set(None);
     }
 
     /// Fails when a signal asked us to stop.
@@ -77,6 +85,10 @@ impl Signals {
     /// As [`Command::spawn`].
     pub(crate) fn spawn(&self, command: &mut Command) -> io::Result<Child> {
         let mask = self.original_mask;
+        if self.undoing.get() {
+            // The terminal's signals go to the whole of our group.
+            command.process_group(0);
+        }
         // SAFETY: between fork and exec the closure only calls pthread_sigmask, which is
         // async-signal-safe, on a set that it owns.
         unsafe { command.pre_exec(move || mask.thread_set_mask().map_err(io::Error::from)) };
@@ -151,12 +163,13 @@ impl Signals {
         }
     }
 
-    /// The next signal that asks us to stop, and whether the terminal sent it. Drops SIGCHLD.
+    /// The next signal that asks us to stop, and whether the terminal sent it. Drops SIGCHLD, and
+    /// while undoing all others.
     fn next_interrupt(&self) -> Option<(Signal, bool)> {
         loop {
             let info = self.descriptor.read_signal().ok().flatten()?;
             let signal = Signal::try_from(i32::try_from(info.ssi_signo).ok()?).ok()?;
-            if signal != Signal::SIGCHLD {
+            if signal != Signal::SIGCHLD && !self.undoing.get() {
                 return Some((signal, info.ssi_code == FROM_TERMINAL));
             }
         }

@@ -85,6 +85,7 @@ impl<'a> Transaction<'a> {
 
     /// Undoes what was done. What fails is told, and left in the journal for `down`.
     pub(crate) fn roll_back(self) {
+        self.host.signals.begin_undoing();
         if undo_all(self.host, self.undo, Occasion::Failure)
             && let Err(error) = self.journal.clear()
         {

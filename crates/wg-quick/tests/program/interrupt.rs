@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
-use std::process::Stdio;
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill, killpg};
@@ -171,17 +171,9 @@ fn commands_after_down_are_run_by_the_next_when_a_signal_comes_before_them() -> 
     let config = format!("{INTERFACE}DNS = 10.66.0.1\nPostDown = echo gone\n{PEER}");
     machine.config(config)?;
     let slow = "#!/bin/sh\n[ \"$1\" = -a ] || [ -e /run/fast ] || sleep 1008\n";
-    machine.host.run("mkdir /run/bin")?.success()?;
-    machine.host.write_file("/run/bin/resolvconf", slow, 0o755)?;
+    own_resolvconf(&machine, slow)?;
     let before = machine.settled()?;
-    let wg_quick = |verb: &str| -> Result<std::process::Command> {
-        let mut command = machine.command("wg-quick")?;
-        let path = std::env::var("PATH").unwrap_or_default();
-        let own = command.get_envs().find(|(name, _)| *name == "PATH").and_then(|(_, path)| path);
-        let path = own.map_or(path, |own| own.to_string_lossy().into_owned());
-        command.env("PATH", format!("/run/bin:{path}")).args([verb, "wg0"]);
-        Ok(command)
-    };
+    let wg_quick = |verb: &str| with_own_resolvconf(&machine, verb);
     for next in ["down", "up"] {
         machine.host.run_command(&mut wg_quick("up")?, "")?.success()?;
         let mut down = wg_quick("down")?;
@@ -201,4 +193,111 @@ fn commands_after_down_are_run_by_the_next_when_a_signal_comes_before_them() -> 
         machine.assert_as(&before)?;
     }
     Ok(())
+}
+
+#[test]
+fn signals_do_not_end_the_rollback_of_up() -> Result<()> {
+    let machine = Machine::new()?;
+    machine.config(format!("{INTERFACE}DNS = 10.66.0.1\nPostUp = exit 9\n{PEER}"))?;
+    let slow = "#!/bin/sh\n[ \"$1\" = -d ] || exit 0\ntouch /run/begun\n\
+                until [ -e /run/go ]; do sleep 0.01; done\ntouch /run/ended\n";
+    own_resolvconf(&machine, slow)?;
+    let before = machine.settled()?;
+    let mut command = with_own_resolvconf(&machine, "up")?;
+    command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let child = command.spawn()?;
+    eventually("resolvconf", LIMIT, || machine.host.read_file("/run/begun").ok())?;
+    let pid = wg_quick_of(&child)?;
+    for signal in [Signal::SIGINT, Signal::SIGHUP] {
+        // To us alone, and to all as the terminal does.
+        kill(pid, signal)?;
+        wait_until_taken(pid)?;
+        killpg(Pid::from_raw(child.id() as i32), signal)?;
+        wait_until_taken(pid)?;
+    }
+    machine.host.run("touch /run/go")?.success()?;
+    assert_eq!(exit_code(child)?, Some(9));
+    machine.host.run("rm /run/begun /run/go /run/ended")?.success()?;
+    machine.assert_as(&before)
+}
+
+#[test]
+fn a_second_signal_does_not_end_the_undoing_of_a_reload() -> Result<()> {
+    let machine = Machine::new()?;
+    let slow = "#!/bin/sh\n[ ! -e /run/slow ] || exec sleep 1013\n";
+    own_resolvconf(&machine, slow)?;
+    machine.config(format!("{INTERFACE}DNS = 10.66.0.1\n{PEER}"))?;
+    machine.host.run_command(&mut with_own_resolvconf(&machine, "up")?, "")?.success()?;
+    let addresses = || machine.host.run("ip address show wg0")?.success();
+    let up = addresses()?.stdout;
+    let all = machine.host.processes()?;
+    let daemon = all.iter().find(|process| process.command.contains("wireguard-go"));
+    machine.config(format!("{INTERFACE}Address = 10.66.9.9/32\nDNS = 10.66.0.2\n{PEER}"))?;
+    machine.host.write_file("/run/slow", "", 0o600)?;
+    let mut command = with_own_resolvconf(&machine, "reload")?;
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let child = command.spawn()?;
+    eventually("resolvconf", LIMIT, || machine.runs("sleep 1013").then_some(()))?;
+    let half = addresses()?.stdout;
+    assert!(half.contains("10.66.9.9"), "{half}");
+    machine.host.run("rm /run/slow")?.success()?;
+    if let Some(daemon) = daemon {
+        // The first thing that undoing needs is its answer.
+        machine.host.run(&format!("kill -STOP {}", daemon.pid))?.success()?;
+    }
+    let pid = wg_quick_of(&child)?;
+    kill(pid, Signal::SIGINT)?;
+    if daemon.is_some() {
+        let threads = || Some(std::fs::read_dir(format!("/proc/{pid}/task")).ok()?.count());
+        eventually("the thread that asks", LIMIT, || threads().filter(|number| *number == 2))?;
+    }
+    kill(pid, Signal::SIGINT)?;
+    wait_until_taken(pid)?;
+    if let Some(daemon) = daemon {
+        machine.host.run(&format!("kill -CONT {}", daemon.pid))?.success()?;
+    }
+    assert_eq!(exit_code(child)?, Some(130));
+    assert_eq!(addresses()?.stdout, up);
+    // Nothing is left to carry on.
+    machine.host.run_command(&mut with_own_resolvconf(&machine, "save")?, "")?.success()?;
+    Ok(())
+}
+
+fn own_resolvconf(machine: &Machine, script: &str) -> Result<()> {
+    machine.host.run("mkdir /run/bin")?.success()?;
+    machine.host.write_file("/run/bin/resolvconf", script, 0o755)
+}
+
+/// A command for wg0 that finds the test's own resolvconf first.
+fn with_own_resolvconf(machine: &Machine, verb: &str) -> Result<Command> {
+    let mut command = machine.command("wg-quick")?;
+    let path = std::env::var("PATH").unwrap_or_default();
+    let own = command.get_envs().find(|(name, _)| *name == "PATH").and_then(|(_, path)| path);
+    let path = own.map_or(path, |own| own.to_string_lossy().into_owned());
+    command.env("PATH", format!("/run/bin:{path}")).args([verb, "wg0"]);
+    Ok(command)
+}
+
+/// The program itself, whose parent is the process that entered its namespaces.
+fn wg_quick_of(child: &Child) -> Result<Pid> {
+    let id = child.id();
+    let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children"))?;
+    Ok(Pid::from_raw(children.trim().parse()?))
+}
+
+/// Waits until the process has taken all signals that it was sent, or has ended.
+fn wait_until_taken(pid: Pid) -> Result<()> {
+    eventually("the signal", LIMIT, || {
+        let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) else {
+            return Some(());
+        };
+        let mut pending = status.lines().filter_map(|line| {
+            line.strip_prefix("SigPnd:").or_else(|| line.strip_prefix("ShdPnd:"))
+        });
+        // The end of a child, SIGCHLD, may be pending for longer.
+        let asked = [Signal::SIGINT, Signal::SIGHUP].map(|signal| 1 << (signal as u32 - 1));
+        let asked: u64 = asked.iter().sum();
+        let none = |mask: &str| u64::from_str_radix(mask.trim(), 16).is_ok_and(|m| m & asked == 0);
+        pending.all(none).then_some(())
+    })
 }
