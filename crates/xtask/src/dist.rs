@@ -107,7 +107,12 @@ fn tarball(release: &Release, binaries: &Binaries) -> Result<PathBuf> {
             documents: &format!("{name}/share/doc/culvert"),
         },
     )?;
-    archive::pack(&tree, &name, release, &format!("{name}.tar.gz"))
+    tree.copy_all(
+        &build::workspace()?.join("systemd"),
+        &format!("{name}/share/doc/culvert/systemd"),
+    )?;
+    // No folders: unpacked, they would give their modes to those of the prefix.
+    archive::pack(&tree, &tree.files()?, release, &format!("{name}.tar.gz"))
 }
 
 /// A root file system for containers. The links and empty folders are what container engines mount
@@ -124,7 +129,7 @@ fn image(release: &Release, binaries: &Binaries) -> Result<PathBuf> {
     tree.link("../run", "var/run")?;
     archive::pack(
         &tree,
-        ".",
+        &[PathBuf::from(".")],
         release,
         &format!("culvert-{}-{}-rootfs.tar.gz", release.version, env::consts::ARCH),
     )

@@ -12,13 +12,18 @@ use super::tree::Tree;
 
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Packs `part` of a tree as `name` into the release's folder.
-pub(super) fn pack(tree: &Tree, part: &str, release: &Release, name: &str) -> Result<PathBuf> {
+/// Packs `parts` of a tree, folders with all that is in them, as `name` into the release's folder.
+pub(super) fn pack(
+    tree: &Tree,
+    parts: &[PathBuf],
+    release: &Release,
+    name: &str,
+) -> Result<PathBuf> {
     let archive = release.folder.join(name);
     let mut tar = Command::new("tar");
     tar.args(["--format=gnu", "--sort=name", "--owner=0", "--group=0", "--numeric-owner"]);
     tar.arg(format!("--mtime=@{}", release.time)).arg("--use-compress-program=gzip -9n");
-    tar.arg("-cf").arg(&archive).arg("-C").arg(tree.root()).arg(part);
+    tar.arg("-cf").arg(&archive).arg("-C").arg(tree.root()).args(parts);
     testbed::run(&mut tar, b"", LIMIT)?.success()?;
     Ok(archive)
 }

@@ -1,7 +1,8 @@
 //! Installs the archives as a user would, and uses what they hold.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -46,6 +47,7 @@ pub(super) fn run(
     for how in ["apt-get", "dpkg"] {
         upgrade(&base, archives, &original, how)?;
     }
+    prefix_keeps_its_modes(archives)?;
     let unpacked = unpack(&archives.tarball, "unpacked")?;
     let programs = fs::read_dir(&unpacked)?.next().context("an empty tarball")??.path().join("bin");
     static_programs(&programs)
@@ -255,6 +257,32 @@ fn upgrade(base: &Base, archives: &Archives, original: &Path, how: &str) -> Resu
     good(&format!(
         "{how} puts it in the place of wireguard-tools, tunnels and units kept; and back"
     ));
+    Ok(())
+}
+
+/// Unpacks the tarball at a prefix with modes of its own, as the README says.
+fn prefix_keeps_its_modes(archives: &Archives) -> Result<()> {
+    let prefix = programs::target_folder()?.join("dist/prefix");
+    if prefix.exists() {
+        fs::remove_dir_all(&prefix)?;
+    }
+    let folders = ["bin", "share", "share/man"].map(|folder| prefix.join(folder));
+    for folder in &folders {
+        fs::create_dir_all(folder)?;
+    }
+    for folder in &folders {
+        fs::set_permissions(folder, Permissions::from_mode(0o2775))?;
+    }
+    let mut tar = Command::new("tar");
+    tar.arg("-xzf").arg(&archives.tarball).arg("-C").arg(&prefix).arg("--strip-components=1");
+    testbed::run(&mut tar, b"", LIMIT)?.success()?;
+    for folder in &folders {
+        let mode = fs::metadata(folder)?.permissions().mode() & 0o7777;
+        ensure!(mode == 0o2775, "unpacking makes the mode of {} {mode:o}", folder.display());
+    }
+    let units = prefix.join("share/doc/culvert/systemd/wg-quick@.service");
+    ensure!(prefix.join("bin/wg").exists() && units.exists(), "the prefix lacks programs or units");
+    good("unpacking the tarball leaves the modes of the prefix alone");
     Ok(())
 }
 
