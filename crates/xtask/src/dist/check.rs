@@ -216,13 +216,23 @@ fn original_package() -> Result<PathBuf> {
     found()?.context("apt-get downloads nothing")
 }
 
-/// Puts our package in the place of the original, with a tunnel that is in use.
+/// Puts our package in the place of the original, with a tunnel that is enabled, and once more over
+/// itself. No systemd runs there: what it would be told is written down.
 fn upgrade(base: &Base, archives: &Archives, original: &Path, how: &str) -> Result<()> {
     let root = base.copy("upgrade")?;
     install(&root, original, "dpkg")?;
     root.run(&format!("umask 077; printf %s '{CONFIG}' > /etc/wireguard/wg0.conf"))?.success()?;
     enabled(&root)?;
+    let told = record_systemctl(&root)?;
     install(&root, &archives.package, how)?;
+    let starts = told()?;
+    ensure!(
+        matches!(&*starts, [start] if start.ends_with(" start wg-quick@wg0.service")),
+        "systemd is told to start {starts:?}"
+    );
+    install(&root, &archives.package, "dpkg")?;
+    let starts = told()?;
+    ensure!(starts.is_empty(), "an upgrade tells systemd to start {starts:?}");
     let state = "dpkg-query --show --showformat='${db:Status-Abbrev}' wireguard-tools || true";
     let state = root.run(state)?.success()?.stdout;
     ensure!(!state.starts_with("ii"), "wireguard-tools is still there: {state}");
@@ -242,9 +252,23 @@ fn upgrade(base: &Base, archives: &Archives, original: &Path, how: &str) -> Resu
     );
     root.run("systemd-analyze verify --man=no wg-quick@wg0.service")?.success()?;
     // The original's own package satisfied others, which ours has to do.
-    let needs = "apt-get -qq --simulate satisfy 'wireguard-tools (>= 1.0)'";
-    let needs = root.run(needs)?.success()?.stdout;
+    let upstream =
+        version.strip_prefix("wireguard-tools v").and_then(|rest| rest.split(' ').next());
+    let upstream = upstream.with_context(|| format!("no version in {version}"))?;
+    // As the metapackage wireguard does, in the release that has the version we match.
+    let needs = format!("apt-get -qq --simulate satisfy 'wireguard-tools (>= {upstream}-2)'");
+    let needs = root.run(&needs)?.success()?.stdout;
     ensure!(!needs.contains("Inst"), "{needs}");
+    let needs = "apt-get -qq --simulate --no-install-recommends install wireguard";
+    let needs = root.run(needs)?.success()?.stdout;
+    ensure!(needs.contains("Inst wireguard "), "{needs}");
+    ensure!(!needs.contains("Remv") && !needs.contains("Inst wireguard-tools"), "{needs}");
+    // Away, and in its place once more: it has left files of configuration.
+    root.run("apt-get -qq --yes remove culvert")?.success()?;
+    told()?;
+    install(&root, &archives.package, "dpkg")?;
+    let starts = told()?;
+    ensure!(starts.len() == 1, "systemd is told to start {starts:?}");
     // And back.
     root.run("apt-get -qq --yes remove culvert")?.success()?;
     ensure!(
@@ -255,9 +279,31 @@ fn upgrade(base: &Base, archives: &Archives, original: &Path, how: &str) -> Resu
     let output = root.run("dpkg --verify wireguard-tools; dpkg --audit")?.success()?;
     ensure!(output.stdout.is_empty(), "{output}");
     good(&format!(
-        "{how} puts it in the place of wireguard-tools, tunnels and units kept; and back"
+        "{how} puts it in the place of wireguard-tools, units kept, enabled tunnels started; and back"
     ));
     Ok(())
+}
+
+/// Makes the root look as if systemd ran, with its enabled units inactive as removing
+/// wireguard-tools leaves them. The function returned gives what it was told to start since the
+/// last call.
+fn record_systemctl(root: &Root) -> Result<impl Fn() -> Result<Vec<String>>> {
+    const TOLD: &str = "/run/systemctl.log";
+    root.run("mv /usr/bin/systemctl /usr/bin/systemctl.real; mkdir -p /run/systemd/system")?
+        .success()?;
+    let script = format!(
+        "#!/bin/sh\n\
+         case \" $* \" in\n\
+         *' is-active '*) exit 3 ;;\n\
+         *' start '* | *' restart '*) echo \"$*\" >> {TOLD} ;;\n\
+         *' is-enabled '*) SYSTEMD_OFFLINE=1 exec systemctl.real \"$@\" ;;\n\
+         esac\n"
+    );
+    root.write("/usr/bin/systemctl", script.as_bytes(), 0o755)?;
+    Ok(|| {
+        let told = root.run(&format!("touch {TOLD}; cat {TOLD}; rm {TOLD}"))?.success()?.stdout;
+        Ok(told.lines().map(str::to_owned).collect())
+    })
 }
 
 /// Unpacks the tarball at a prefix with modes of its own, as the README says.

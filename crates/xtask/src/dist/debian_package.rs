@@ -53,7 +53,7 @@ pub(super) fn build(release: &Release, binaries: &Binaries) -> Result<PathBuf> {
             "conffiles" | "triggers" => {
                 tree.write(&format!("DEBIAN/{name}"), text.as_bytes(), 0o644)?;
             }
-            "postinst" | "postrm" | "prerm" => {
+            "preinst" | "postinst" | "prerm" | "postrm" => {
                 tree.write(&format!("DEBIAN/{name}"), text.as_bytes(), 0o755)?;
             }
             _ => bail!("packaging/debian/{name} is no part of a Debian package"),
@@ -121,6 +121,7 @@ fn sums(tree: &Tree) -> Result<String> {
 }
 
 /// The version of wireguard-tools that the package stands for: the one that `wg --version` names.
+/// `control` makes it later than any of Debian's revisions of it.
 fn version_matched(binaries: &Binaries) -> Result<String> {
     let mut wg = Command::new(binaries.program("wg"));
     let output = testbed::run(wg.arg("--version"), b"", LIMIT)?.success()?.stdout;

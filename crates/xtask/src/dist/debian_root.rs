@@ -83,8 +83,12 @@ impl Root {
     /// Copies a file to `/root`.
     pub(super) fn put(&self, file: &Path) -> Result<()> {
         let name = file.file_name().context("a file has a name")?;
-        let place = format!("{ROOT}/root/{}", name.display());
-        self.host.write_file(&place, fs::read(file)?, 0o644)
+        self.write(&format!("/root/{}", name.display()), &fs::read(file)?, 0o644)
+    }
+
+    /// Writes a file.
+    pub(super) fn write(&self, path: &str, content: &[u8], mode: u32) -> Result<()> {
+        self.host.write_file(&format!("{ROOT}{path}"), content, mode)
     }
 
     /// Every path that a package could leave something at, with its kind, mode and size; not what
