@@ -57,6 +57,8 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_rt_sigreturn,
     libc::SYS_gettid,
     libc::SYS_getpid,
+    // By which musl aborts. Where Landlock scopes signals, it reaches our own threads only.
+    libc::SYS_tkill,
     libc::SYS_exit,
     libc::SYS_exit_group,
     // Waiting, and going on after a signal.
@@ -84,9 +86,14 @@ const ARCHITECTURE: Option<u32> = if cfg!(all(target_arch = "x86_64", target_poi
     None
 };
 
-/// A call allowed with certain values of one argument.
+/// A call allowed when all these conditions hold.
 struct Conditional {
     call: c_long,
+    conditions: Vec<Condition>,
+}
+
+/// Certain values of one argument.
+struct Condition {
     /// Which argument, from 0.
     argument: u32,
     /// The bits of it that matter.
@@ -130,31 +137,43 @@ fn install(program: &libc::sock_fprog, flags: libc::c_ulong) -> Result<(), Errno
 /// Calls that are harmless with some arguments only.
 fn conditional() -> Vec<Conditional> {
     let flags = |flags: libc::c_int| flags as u32;
-    let some = |call, argument, values| Conditional { call, argument, mask: u32::MAX, values };
-    let without = |call, argument, mask| Conditional { call, argument, mask, values: vec![0] };
+    let among = |argument, mask, values| Condition { argument, mask, values };
+    let one = |call, condition| Conditional { call, conditions: vec![condition] };
     let families = [libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK].map(flags).to_vec();
-    let requests = [libc::TUNGETIFF, libc::TUNGETDEVNETNS, libc::FIONBIO, libc::SIOCGIFMTU];
+    let types = [libc::SOCK_DGRAM, libc::SOCK_RAW].map(flags).to_vec();
+    // Their type is another one in musl.
+    let requests = vec![libc::TUNGETIFF as u32, libc::FIONBIO as u32];
+    let (threads, ourselves) = (flags(libc::CLONE_THREAD), vec![std::process::id()]);
     vec![
-        some(libc::SYS_socket, 0, families),
-        some(libc::SYS_ioctl, 1, requests.map(|request| request as u32).to_vec()),
-        // No memory that is executed.
-        without(libc::SYS_mmap, 2, flags(libc::PROT_EXEC)),
-        without(libc::SYS_mprotect, 2, flags(libc::PROT_EXEC)),
-        // Threads, not processes.
         Conditional {
-            call: libc::SYS_clone,
-            argument: 0,
-            mask: flags(libc::CLONE_THREAD),
-            values: vec![flags(libc::CLONE_THREAD)],
+            call: libc::SYS_socket,
+            // UDP and rtnetlink. Raw IP sockets take a capability that we have not. TCP ones could
+            // connect by `sendto' alone, which Landlock does not see.
+            conditions: vec![
+                among(0, u32::MAX, families),
+                among(1, SOCKET_TYPE, types),
+                among(2, u32::MAX, vec![0]),
+            ],
         },
-        some(libc::SYS_prctl, 0, vec![flags(libc::PR_SET_NAME), flags(libc::PR_SET_VMA)]),
+        one(libc::SYS_ioctl, among(1, u32::MAX, requests)),
+        // No memory that is executed.
+        one(libc::SYS_mmap, among(2, flags(libc::PROT_EXEC), vec![0])),
+        one(libc::SYS_mprotect, among(2, flags(libc::PROT_EXEC), vec![0])),
+        // Threads, not processes.
+        one(libc::SYS_clone, among(0, threads, vec![threads])),
+        one(
+            libc::SYS_prctl,
+            among(0, u32::MAX, vec![flags(libc::PR_SET_NAME), flags(libc::PR_SET_VMA)]),
+        ),
         // To abort.
-        some(libc::SYS_tgkill, 0, vec![std::process::id()]),
+        one(libc::SYS_tgkill, among(0, u32::MAX, ourselves)),
     ]
 }
 
 const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
 const REFUSE: u32 = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
+/// The bits of a socket's type that are no flags (`SOCK_TYPE_MASK` of `linux/net.h`).
+const SOCKET_TYPE: u32 = 0xf;
 /// Offsets in `struct seccomp_data`.
 const NUMBER_AT: u32 = 0;
 const ARCHITECTURE_AT: u32 = 4;
@@ -174,13 +193,17 @@ fn program(architecture: u32) -> Vec<sock_filter> {
     // memory, where a filter cannot see them.
     program.push(when_equal(libc::SYS_clone3 as u32, 0, 1));
     program.push(end(libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32));
-    for Conditional { call, argument, mask, values } in conditional() {
-        let mut body = vec![load(low_half_of(argument)), and(mask)];
-        for value in values {
-            body.push(when_equal(value, 0, 1));
-            body.push(end(ALLOW));
+    for Conditional { call, conditions } in conditional() {
+        let mut body = Vec::new();
+        for Condition { argument, mask, values } in conditions {
+            body.extend([load(low_half_of(argument)), and(mask)]);
+            // From the value that it is on to what follows the refusal.
+            for (value, left) in values.iter().zip((1..=values.len()).rev()) {
+                body.push(when_equal(*value, left as u8, 0));
+            }
+            body.push(end(REFUSE));
         }
-        body.push(end(REFUSE));
+        body.push(end(ALLOW));
         program.push(when_equal(call as u32, 0, body.len() as u8));
         program.extend(body);
     }

@@ -14,7 +14,7 @@ use crate::{PATIENCE, uapi};
 const CAPABILITIES: [u64; 2] = [1 << 10 | 1 << 12, 1 << 10 | 1 << 12 | 1 << 14];
 
 /// The threads of the host's only daemon, as this process sees them; the first is the main one.
-fn threads(host: &Host) -> Result<Vec<Pid>> {
+pub(crate) fn threads(host: &Host) -> Result<Vec<Pid>> {
     let namespace = fs::read_link(format!("/proc/{}/ns/pid", host.init_pid()))?;
     let ours = |process: &Path| {
         let command = fs::read(process.join("cmdline")).unwrap_or_default();
@@ -31,7 +31,7 @@ fn threads(host: &Host) -> Result<Vec<Pid>> {
     Ok(threads.into_iter().map(Pid::from_raw).collect())
 }
 
-fn status_word<'a>(status: &'a str, name: &str) -> Result<&'a str> {
+pub(crate) fn status_word<'a>(status: &'a str, name: &str) -> Result<&'a str> {
     let line = status.lines().find_map(|line| line.strip_prefix(name));
     line.and_then(|line| line.split_whitespace().next()).with_context(|| format!("no {name}"))
 }
@@ -226,7 +226,25 @@ mod tried {
             refused("fork", libc::SYS_fork, "", |_| [0; 6])?;
             refused("clone", libc::SYS_clone, "", |_| [libc::SIGCHLD as u64, 0, 0, 0, 0, 0])?;
             refused("ptrace", libc::SYS_ptrace, "", |_| [0; 6])?;
-            refused("TCP", libc::SYS_connect, "", |_| [0; 6])?;
+            refused("connect", libc::SYS_connect, "", |_| [0; 6])?;
+            // A datagram socket would be let through, so it is the type, and then the protocol.
+            refused("TCP", libc::SYS_socket, "", |_| {
+                [libc::AF_INET as u64, libc::SOCK_STREAM as u64, 0, 0, 0, 0]
+            })?;
+            refused("TCP over IPv6", libc::SYS_socket, "", |_| {
+                let how = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+                [libc::AF_INET6 as u64, how as u64, 0, 0, 0, 0]
+            })?;
+            refused("ping", libc::SYS_socket, "", |_| {
+                let protocol = libc::IPPROTO_ICMP as u64;
+                [libc::AF_INET as u64, libc::SOCK_DGRAM as u64, protocol, 0, 0, 0]
+            })?;
+            let udp = thread.call(libc::SYS_socket, "", |_| {
+                let how = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC;
+                [libc::AF_INET as u64, how as u64, 0, 0, 0, 0]
+            })?;
+            let udp = udp.context("UDP is allowed")?;
+            ensure!(thread.call(libc::SYS_close, "", |_| [udp, 0, 0, 0, 0, 0])? == Ok(0));
             refused("a Unix socket", libc::SYS_socket, "", |_| {
                 [libc::AF_UNIX as u64, libc::SOCK_STREAM as u64, 0, 0, 0, 0]
             })?;
