@@ -168,6 +168,7 @@ fn serve(interface: &str, tunnel: &Tunnel, connection: &Connection) -> anyhow::R
 }
 
 /// What a large request took is free by now, but stays with the process unless told otherwise.
+/// The kernel takes little of it back while memory is locked.
 fn give_memory_back() {
     #[cfg(target_env = "gnu")]
     // SAFETY: it takes the allocator's locks as any allocation does, and touches free memory only.
