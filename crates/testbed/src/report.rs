@@ -36,6 +36,8 @@ pub enum Entry {
         /// How many.
         number: usize,
     },
+    /// So many faults were tried: how many, and where.
+    Faults(String),
     /// Two implementations understood each other: who, and how.
     Interop(String),
     /// The hosts of a recipe reached each other, or did not, as it says.
@@ -92,6 +94,7 @@ fn line(entry: &Entry) -> String {
         }
         Entry::Skipped { test, reason } => format!("SKIPPED {test}: {}", reason.replace('\n', " ")),
         Entry::Cases { on, number } => format!("cases {number} {on}"),
+        Entry::Faults(what) => format!("faults {what}"),
         Entry::Interop(what) => format!("interop {what}"),
         Entry::Recipe { name, reached, denied } => format!("recipe {reached} {denied} {name}"),
     }
@@ -114,6 +117,7 @@ fn entry(line: &str) -> Option<Entry> {
             let (number, on) = rest.split_once(' ')?;
             Entry::Cases { on: on.to_owned(), number: number.parse().ok()? }
         }
+        "faults" => Entry::Faults(rest.to_owned()),
         "interop" => Entry::Interop(rest.to_owned()),
         "recipe" => {
             let mut words = rest.splitn(3, ' ');
@@ -135,6 +139,7 @@ mod tests {
             Entry::InGuest { test: "a::b".into(), start, end: start + Duration::from_secs(2) },
             Entry::Skipped { test: "a::b".into(), reason: "no guest: no qemu".into() },
             Entry::Cases { on: "the kernel".into(), number: 7 },
+            Entry::Faults("7 at the steps of two reloads".into()),
             Entry::Interop("ours to kernel, IPv4".into()),
             Entry::Recipe { name: "full star".into(), reached: 5, denied: 3 },
         ];

@@ -9,11 +9,12 @@ use testbed::report::{self, Entry};
 pub(crate) fn print(text: &str) {
     let entries = report::entries(text);
     let mut times = Vec::new();
-    let (mut matrix, mut skipped) = (Vec::new(), Vec::new());
+    let (mut matrix, mut skipped, mut faults) = (Vec::new(), Vec::new(), Vec::new());
     let (mut all_reached, mut all_denied) = (0, 0);
     for entry in &entries {
         match entry {
             Entry::InGuest { start, end, .. } => times.push((*start, *end)),
+            Entry::Faults(what) => faults.push(what),
             Entry::Interop(what) => matrix.push(what),
             Entry::Skipped { test, reason } => skipped.push((test, reason)),
             Entry::Recipe { reached, denied, .. } => {
@@ -36,6 +37,9 @@ pub(crate) fn print(text: &str) {
     println!(
         "\nIn the recipes: {all_reached} addresses reached, {all_denied} denied, as they say."
     );
+    for what in faults {
+        println!("Faults, after each of which the host was as before: {what}.");
+    }
     matrix.sort_unstable();
     println!("\nInitiators and responders that understood each other:");
     for what in matrix {

@@ -11,6 +11,7 @@ use std::sync::{Mutex, OnceLock};
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
+use testbed::report::{self, Entry};
 use testbed::{Output, eventually, packages};
 
 use crate::captures::{Capture, our_command, ours};
@@ -36,7 +37,9 @@ enum Unit {
 #[test]
 fn a_fault_at_every_step_leaves_the_host_as_it_was() -> Result<()> {
     let (tried, configurations) = try_captures(Unit::Step)?;
-    eprintln!("{tried} faults at the steps of {configurations} configurations");
+    report::add(&Entry::Faults(format!(
+        "{tried} at the steps of {configurations} configurations"
+    )))?;
     ensure!(configurations >= 20 && tried > 800, "{tried} of {configurations}");
     Ok(())
 }
@@ -45,7 +48,9 @@ fn a_fault_at_every_step_leaves_the_host_as_it_was() -> Result<()> {
 #[ignore = "takes minutes"]
 fn a_fault_at_every_system_call_leaves_the_host_as_it_was() -> Result<()> {
     let (tried, configurations) = try_captures(Unit::Call)?;
-    eprintln!("{tried} faults at the system calls of {configurations} configurations");
+    report::add(&Entry::Faults(format!(
+        "{tried} at the system calls of {configurations} configurations"
+    )))?;
     ensure!(configurations >= 20 && tried > 10_000, "{tried} of {configurations}");
     Ok(())
 }
@@ -53,7 +58,7 @@ fn a_fault_at_every_system_call_leaves_the_host_as_it_was() -> Result<()> {
 #[test]
 fn a_fault_at_every_step_of_a_reload_leaves_what_was() -> Result<()> {
     let tried = try_reloads(Unit::Step)?;
-    eprintln!("{tried} faults at the steps of two reloads");
+    report::add(&Entry::Faults(format!("{tried} at the steps of two reloads")))?;
     ensure!(tried > 50, "{tried}");
     Ok(())
 }
@@ -62,7 +67,7 @@ fn a_fault_at_every_step_of_a_reload_leaves_what_was() -> Result<()> {
 #[ignore = "takes minutes"]
 fn a_fault_at_every_system_call_of_a_reload_leaves_what_was() -> Result<()> {
     let tried = try_reloads(Unit::Call)?;
-    eprintln!("{tried} faults at the system calls of two reloads");
+    report::add(&Entry::Faults(format!("{tried} at the system calls of two reloads")))?;
     ensure!(tried > 300, "{tried}");
     Ok(())
 }
