@@ -78,8 +78,8 @@ impl Host {
     }
 
     /// A command that will run inside, from the root folder, as root, in the C locale, with our
-    /// built programs first in `PATH` and no `WG_…` variable but `WG_NO_OFFLOAD`. Its standard streams are the
-    /// caller's.
+    /// built programs first in `PATH` and no `WG_…` variable but `WG_NO_OFFLOAD` and `WG_LANES`. Its
+    /// standard streams are the caller's.
     ///
     /// # Panics
     /// When `program` is one of ours and is not built: anything else of that name must not be
@@ -104,8 +104,9 @@ impl Host {
             .env_remove("RUST_LIB_BACKTRACE")
             .env_remove("LOG_LEVEL");
         for (name, _) in std::env::vars_os() {
-            // Which offloads to do without is how the tests are run, not what one of them sets.
-            if name.to_string_lossy().starts_with("WG_") && name != "WG_NO_OFFLOAD" {
+            // Offloads and lanes are how the tests are run, not what one of them sets.
+            let is_ours = name == "WG_NO_OFFLOAD" || name == "WG_LANES";
+            if name.to_string_lossy().starts_with("WG_") && !is_ours {
                 command.env_remove(name);
             }
         }

@@ -13,7 +13,7 @@ use wg_noise::{Instant, MacState, Message, RateLimiter};
 
 use crate::datagrams::{Datagram, Sender};
 use crate::endpoint::Endpoint;
-use crate::engine::{Engine, Identity};
+use crate::engine::{Engine, FIRST_LANE, Identity};
 use crate::handshakes::Incoming;
 use crate::per_second::PerSecond;
 
@@ -76,7 +76,8 @@ impl Admission {
             let reply = identity.cookies.reply(bytes, from.address, now, &mut UnwrapErr(SysRng));
             if let Some(sockets) = engine.sockets.load().as_deref() {
                 let datagram = Datagram { bytes: &reply, endpoint: *from, segment: false, tos: 0 };
-                sockets.send(&mut Sender::default(), &std::iter::once(datagram), |_, _| {});
+                let datagrams = std::iter::once(datagram);
+                sockets.send(FIRST_LANE, &mut Sender::default(), &datagrams, |_, _| {});
             }
         }
         false

@@ -14,7 +14,6 @@ use crate::configuration::{Configuration, ConfiguredPeer, OwnedIps};
 use crate::endpoint::Endpoint;
 use crate::engine::{Engine, Identity, Owner};
 use crate::inbound;
-use crate::offloads::Offloads;
 use crate::peer::Peer;
 use crate::sockets::Sockets;
 use crate::update::{AllowedIpChange, ApplyError, PeerUpdate, Secret, Update};
@@ -83,7 +82,7 @@ impl Engine {
         if !configuration.link_up {
             // Bound when the link comes up, when there is no one to tell of an error: try now.
             if !same_port || fwmark != configuration.fwmark {
-                bind_sockets(port, fwmark, self.offloads)?;
+                self.bind_sockets(port, fwmark)?;
             }
             return Ok(None);
         }
@@ -126,12 +125,20 @@ impl Engine {
         port: u16,
         fwmark: u32,
     ) -> Result<Binding, ApplyError> {
-        let sockets = Arc::new(bind_sockets(port, fwmark, self.offloads)?);
+        let sockets = Arc::new(self.bind_sockets(port, fwmark)?);
         let mut receivers = Vec::new();
-        for i in 0..sockets.iter().count() {
+        // The number of an inlet and a thread's name, once for each worker.
+        let workers = sockets.inlets().enumerate().flat_map(|(which, inlet)| {
+            let (name, count) = match inlet.lane {
+                Some(lane) => (format!("udp-to-tun {lane}"), self.lanes.workers()),
+                None => ("udp-handshakes".to_owned(), 1),
+            };
+            std::iter::repeat_n((which, name), count)
+        });
+        for (which, name) in workers.collect::<Vec<_>>() {
             let (engine, ours) = (self.clone(), sockets.clone());
-            let thread = std::thread::Builder::new().name(format!("udp-to-tun {i}"));
-            match thread.spawn(move || inbound::run(&engine, &ours, i)) {
+            let thread = std::thread::Builder::new().name(name);
+            match thread.spawn(move || inbound::run(&engine, &ours, which)) {
                 Ok(receiver) => receivers.push(receiver),
                 Err(error) => {
                     Binding { sockets, receivers }.close();
@@ -142,6 +149,13 @@ impl Engine {
             }
         }
         Ok(Binding { sockets, receivers })
+    }
+
+    fn bind_sockets(&self, port: u16, fwmark: u32) -> Result<Sockets, ApplyError> {
+        Sockets::bind(port, fwmark, self.offloads, self.lanes).map_err(|errno| match errno {
+            Errno::EPERM => ApplyError::Mark(errno),
+            _ => ApplyError::Bind { port, errno },
+        })
     }
 
     /// Uses new sockets in place of the old.
@@ -171,13 +185,6 @@ impl Binding {
             let _ = receiver.join();
         }
     }
-}
-
-fn bind_sockets(port: u16, fwmark: u32, offloads: Offloads) -> Result<Sockets, ApplyError> {
-    Sockets::bind(port, fwmark, offloads).map_err(|errno| match errno {
-        Errno::EPERM => ApplyError::Mark(errno),
-        _ => ApplyError::Bind { port, errno },
-    })
 }
 
 fn check_peer_count(configuration: &Configuration, update: &Update) -> Result<(), ApplyError> {

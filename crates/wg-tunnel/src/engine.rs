@@ -19,6 +19,7 @@ use crate::datagrams::{Datagram, SendFailure, Sender};
 use crate::endpoint::Endpoint;
 use crate::handshakes::Handshakes;
 use crate::index_table::Indices;
+use crate::lanes::Lanes;
 use crate::link::LinkWatch;
 use crate::log_limit::LogLimit;
 use crate::offloads::Offloads;
@@ -37,9 +38,13 @@ use crate::{clock, ecn, icmp, tun};
 /// addresses for a handshake message. None of
 /// these is held while another is taken or a system call waits, and nobody holds one for longer
 /// than a batch takes.
+///
+/// The workers of a lane's direction wait for one another besides (`turns`): to read, and to let
+/// out what they have made in the order in which it was read. Who waits for either holds no lock.
 pub(crate) struct Engine {
     pub(crate) tun: Tun,
     pub(crate) offloads: Offloads,
+    pub(crate) lanes: Lanes,
     pub(crate) mtu: AtomicUsize,
     /// `None` without a private key.
     pub(crate) identity: ArcSwapOption<Identity>,
@@ -84,10 +89,16 @@ pub(crate) struct Limits {
 }
 
 impl Engine {
-    pub(crate) fn new(tun: Tun, offloads: Offloads, link: LinkWatch) -> Result<Self, Errno> {
+    pub(crate) fn new(
+        tun: Tun,
+        offloads: Offloads,
+        lanes: Lanes,
+        link: LinkWatch,
+    ) -> Result<Self, Errno> {
         Ok(Self {
             tun,
             offloads,
+            lanes,
             mtu: AtomicUsize::new(tun::DEFAULT_MTU as usize),
             identity: ArcSwapOption::empty(),
             allowed_ips: Snapshots::default(),
@@ -225,7 +236,7 @@ impl Engine {
         let mut bytes: usize = messages.clone().map(|(bytes, _)| bytes.len()).sum();
         let segment = peer.may_segment();
         let datagrams = messages.map(|(bytes, tos)| Datagram { bytes, endpoint, segment, tos });
-        sockets.send(&mut Sender::default(), &datagrams, |i, failure| {
+        sockets.send(FIRST_LANE, &mut Sender::default(), &datagrams, |i, failure| {
             if let SendFailure::Dropped(_) = failure {
                 bytes -= datagrams.clone().nth(i).map_or(0, |datagram| datagram.bytes.len());
             }
@@ -295,6 +306,9 @@ impl Engine {
         }
     }
 }
+
+/// The lane by which leaves what no lane has forwarded.
+pub(crate) const FIRST_LANE: usize = 0;
 
 /// The wait of a thread after an error that may last, so that it does not become a busy loop.
 pub(crate) const ERROR_PAUSE: Duration = Duration::from_millis(100);

@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use wg_noise::Instant;
 
 use crate::checksum::Sum;
-use crate::engine::Engine;
+use crate::engine::{Engine, FIRST_LANE};
 use crate::per_second::PerSecond;
 use crate::virtio::VirtioHeader;
 
@@ -48,7 +48,7 @@ impl Engine {
         let virtio = VirtioHeader::default().write();
         let header = if self.tun.has_virtio() { &virtio[..] } else { &[] };
         let message = [header, &error].concat();
-        if let Err(errno) = self.tun.write(&[IoSlice::new(&message)], None) {
+        if let Err(errno) = self.tun.write(FIRST_LANE, &[IoSlice::new(&message)], None) {
             self.tun_write_failed(errno);
         }
     }

@@ -1,25 +1,39 @@
-//! From UDP to TUN: a thread for each socket, which opens the peers' messages.
+//! From UDP to TUN: threads for each socket, which open the peers' messages.
+//!
+//! Those of one socket open batches beside one another. What is done with the packets, from the
+//! replay window to TUN, is done in the order in which they came.
 
 use std::ops::Range;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use wg_noise::{Instant, Message, TRANSPORT_HEADER_LEN};
+use wg_noise::{Instant, Keypair, Message, TRANSPORT_HEADER_LEN};
 
-use crate::engine::{ERROR_PAUSE, Engine};
+use crate::engine::{ERROR_PAUSE, Engine, FIRST_LANE};
 use crate::join::Joiner;
 use crate::peer::Peer;
 use crate::received::ReceivedBatch;
 use crate::sockets::Sockets;
+use crate::turns::Turn;
 use crate::{admission, clock, ecn, inner};
 
-/// The opened messages of one run; made once and used again.
+/// The opened messages of a batch; made once and used again.
 #[derive(Default)]
 struct Opened {
+    runs: Vec<Run>,
     counters: Vec<u64>,
-    fresh: Vec<bool>,
     packets: Vec<Packet>,
+    fresh: Vec<bool>,
     joiner: Joiner,
+}
+
+/// Consecutive messages of one session.
+struct Run {
+    peer: Arc<Peer>,
+    keypair: Arc<Keypair>,
+    /// Where their counters and packets are.
+    range: Range<usize>,
 }
 
 /// A plaintext in a received datagram.
@@ -29,14 +43,24 @@ struct Packet {
     length: usize,
 }
 
-/// Forwards what comes to socket number `which` until the sockets are closed.
+/// Forwards what comes to inlet number `which` until the sockets are closed.
 pub(crate) fn run(engine: &Arc<Engine>, sockets: &Sockets, which: usize) {
-    let Some(socket) = sockets.iter().nth(which) else { return };
+    let Some(inlet) = sockets.inlets().nth(which) else { return };
     let mut batch = ReceivedBatch::new();
     let mut opened = Opened::default();
-    while !sockets.is_closed() {
-        match batch.receive(socket) {
-            Ok(count) => forward(engine, &mut batch, count, &mut opened),
+    let mut kept = None;
+    loop {
+        let reader = kept.take().unwrap_or_else(|| inlet.turns.reader());
+        if sockets.is_closed() {
+            return;
+        }
+        match batch.receive(inlet.as_fd()) {
+            Ok(count) => {
+                let turn = reader.turn();
+                kept = (!batch.is_full()).then_some(reader);
+                let lane = inlet.lane.unwrap_or(FIRST_LANE);
+                forward(engine, lane, &mut batch, count, &mut opened, &turn);
+            }
             Err(Errno::EINTR) => {}
             Err(errno) => receive_failed(engine, errno),
         }
@@ -53,7 +77,14 @@ fn receive_failed(engine: &Engine, errno: Errno) {
     }
 }
 
-fn forward(engine: &Arc<Engine>, batch: &mut ReceivedBatch, count: usize, opened: &mut Opened) {
+fn forward(
+    engine: &Arc<Engine>,
+    lane: usize,
+    batch: &mut ReceivedBatch,
+    count: usize,
+    opened: &mut Opened,
+    turn: &Turn<'_>,
+) {
     let now = clock::now();
     let mut start = 0;
     while start < count {
@@ -79,18 +110,20 @@ fn forward(engine: &Arc<Engine>, batch: &mut ReceivedBatch, count: usize, opened
             None => start += 1,
         }
     }
+    turn.wait();
+    accept(engine, batch, opened, now);
     let virtio = engine.tun.has_virtio();
     opened.joiner.write(batch.memory_mut(), virtio, |parts, segments| {
         let long = segments.map(|segments| segments.kind);
-        if let Err(errno) = engine.tun.write(parts, long) {
+        if let Err(errno) = engine.tun.write(lane, parts, long) {
             engine.tun_write_failed(errno);
         }
     });
 }
 
-/// Opens the messages of one session and hands their packets to the host.
+/// Opens the messages of one session.
 fn open(
-    engine: &Arc<Engine>,
+    engine: &Engine,
     batch: &mut ReceivedBatch,
     receiver: u32,
     range: Range<usize>,
@@ -99,9 +132,8 @@ fn open(
 ) {
     let Some(peer) = engine.indices.find(receiver) else { return };
     let Some(keypair) = peer.noise.keypair(receiver, now) else { return };
-    let Opened { counters, fresh, packets, joiner } = opened;
-    counters.clear();
-    packets.clear();
+    let Opened { runs, counters, packets, .. } = opened;
+    let first = packets.len();
     for datagram in range {
         let Some(Message::Transport { counter, .. }) = Message::parse(batch.bytes(datagram)) else {
             continue;
@@ -118,22 +150,34 @@ fn open(
             }
         }
     }
-    fresh.clear();
-    fresh.resize(counters.len(), true);
-    keypair.accept(counters, fresh);
-    let mut is_fresh = fresh.iter();
-    packets.retain(|_| is_fresh.next().is_some_and(|fresh| *fresh));
-    let Some(last) = packets.last() else { return };
-    if let Some(endpoint) = batch.endpoint(last.datagram)
-        && endpoint.is_usable()
-    {
-        peer.set_endpoint(endpoint);
+    runs.push(Run { peer, keypair, range: first..packets.len() });
+}
+
+/// Takes what was opened, but for replays, and leaves its packets to be written to TUN.
+fn accept(engine: &Arc<Engine>, batch: &mut ReceivedBatch, opened: &mut Opened, now: Instant) {
+    let Opened { runs, counters, packets, fresh, joiner } = opened;
+    for Run { peer, keypair, range } in runs.drain(..) {
+        fresh.clear();
+        fresh.resize(range.len(), true);
+        keypair.accept(&counters[range.clone()], fresh);
+        let taken = || {
+            let pairs = packets[range.clone()].iter().zip(&*fresh);
+            pairs.filter(|(_, fresh)| **fresh).map(|(packet, _)| *packet)
+        };
+        let Some(last) = taken().last() else { continue };
+        if let Some(endpoint) = batch.endpoint(last.datagram)
+            && endpoint.is_usable()
+        {
+            peer.set_endpoint(endpoint);
+        }
+        peer.count_received(taken().map(|packet| batch.bytes(packet.datagram).len()).sum());
+        let data = taken().any(|packet| packet.length > 0);
+        let wanted = peer.noise.received(&keypair, data, now, clock::unix());
+        engine.fulfil(&peer, wanted, now);
+        deliver(engine, batch, &peer, taken(), joiner, now);
     }
-    peer.count_received(packets.iter().map(|packet| batch.bytes(packet.datagram).len()).sum());
-    let data = packets.iter().any(|packet| packet.length > 0);
-    let wanted = peer.noise.received(&keypair, data, now, clock::unix());
-    engine.fulfil(&peer, wanted, now);
-    deliver(engine, batch, &peer, packets, joiner, now);
+    counters.clear();
+    packets.clear();
 }
 
 /// Leaves those packets to be written to TUN whose source belongs to the peer.
@@ -141,14 +185,14 @@ fn deliver(
     engine: &Engine,
     batch: &mut ReceivedBatch,
     peer: &Arc<Peer>,
-    packets: &[Packet],
+    packets: impl Iterator<Item = Packet>,
     joiner: &mut Joiner,
     now: Instant,
 ) {
     let allowed_ips = engine.allowed_ips.load();
     let joinable = engine.tun.joinable();
     let mut allowed = None;
-    for packet in packets.iter().filter(|packet| packet.length > 0) {
+    for packet in packets.filter(|packet| packet.length > 0) {
         let start = batch.start(packet.datagram) + TRANSPORT_HEADER_LEN;
         let plaintext = &batch.memory()[start..][..packet.length];
         let Some((source, length)) = inner::source_and_length(plaintext) else {

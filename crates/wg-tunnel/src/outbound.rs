@@ -1,4 +1,7 @@
-//! From TUN to UDP: the thread that seals the host's packets.
+//! From TUN to UDP: the threads that seal the host's packets.
+//!
+//! Those of one queue read batches and reserve counters for them one after another, seal them
+//! beside one another, and send them in the order in which they were read.
 //!
 //! A packet is sealed where it was read. A long one, which stands for many, is cut into the
 //! output, header by header, each piece sealed as soon as it is there: that is the only copy.
@@ -19,6 +22,7 @@ use crate::datagrams::{Datagram, SendFailure, Sender};
 use crate::endpoint::Endpoint;
 use crate::engine::{ERROR_PAUSE, Engine, Owner};
 use crate::peer::Peer;
+use crate::turns::{Turn, Turns};
 use crate::virtio::VirtioHeader;
 use crate::{clock, ecn, icmp, inner, tun};
 
@@ -46,6 +50,7 @@ const _: () = assert!(OUTPUT > space(MAX_PACKET));
 
 /// Packets read at once and what becomes of them; made once and used again.
 struct Batch {
+    lane: usize,
     /// Packets as they were read, then the pieces of long ones.
     memory: Vec<u8>,
     packets: Vec<Packet>,
@@ -53,6 +58,8 @@ struct Batch {
     runs: Vec<Run>,
     /// Bytes of the output in use.
     output: usize,
+    /// Whether more may be waiting than was read.
+    full: bool,
     sender: Sender,
 }
 
@@ -79,17 +86,22 @@ struct Run {
     keypair: Arc<Keypair>,
     endpoint: Endpoint,
     segment: bool,
+    packets: Range<usize>,
+    /// The counter of the first message.
+    first: u64,
     bytes: usize,
 }
 
 impl Batch {
-    fn new() -> Self {
+    fn new(lane: usize) -> Self {
         Self {
+            lane,
             memory: vec![0; INPUT + OUTPUT],
             packets: Vec::with_capacity(BATCH),
             messages: Vec::with_capacity(4 * BATCH),
             runs: Vec::with_capacity(BATCH),
             output: 0,
+            full: false,
             sender: Sender::default(),
         }
     }
@@ -102,11 +114,12 @@ impl Batch {
     /// Reads the packets that wait, as many as there is room for; 0 when none waits.
     fn read(&mut self, engine: &Engine) -> Result<usize, Errno> {
         self.packets.clear();
+        self.full = true;
         let header_len = if engine.tun.has_virtio() { VirtioHeader::LEN } else { 0 };
         let mut start = HEADROOM;
         while self.packets.len() < BATCH && start - HEADROOM + space(MAX_PACKET) <= INPUT {
             let room = &mut self.memory[start - header_len..start + MAX_PACKET];
-            match engine.tun.read(room) {
+            match engine.tun.read(self.lane, room) {
                 Ok(length) => {
                     let virtio = match room.first_chunk() {
                         Some(header) if header_len > 0 => VirtioHeader::read(header),
@@ -116,7 +129,10 @@ impl Batch {
                     self.packets.push(Packet { start, length, virtio });
                     start += space(length);
                 }
-                Err(Errno::EAGAIN) => break,
+                Err(Errno::EAGAIN) => {
+                    self.full = false;
+                    break;
+                }
                 // What was read goes out first; the error comes back.
                 Err(_) if !self.packets.is_empty() => break,
                 Err(errno) => return Err(errno),
@@ -126,17 +142,27 @@ impl Batch {
     }
 }
 
-/// Forwards packets until the tunnel stops or the device is gone.
-pub(crate) fn run(engine: &Arc<Engine>) {
-    let mut batch = Batch::new();
+/// Forwards a lane's packets, in turns with other workers, until the tunnel stops or the device is
+/// gone.
+pub(crate) fn run(engine: &Arc<Engine>, lane: usize, turns: &Turns) {
+    let mut batch = Batch::new(lane);
+    let mut kept = None;
     while !engine.is_stopping() {
+        let reader = kept.take().unwrap_or_else(|| turns.reader());
         match batch.read(engine) {
             Ok(0) => {
-                if !wait(engine) {
+                if !wait(engine, lane) {
                     return;
                 }
+                kept = Some(reader);
             }
-            Ok(count) => forward(engine, &mut batch, count),
+            Ok(count) => {
+                let turn = reader.turn();
+                let now = clock::now();
+                reserve(engine, &mut batch, count, now);
+                kept = (!batch.full).then_some(reader);
+                forward(engine, &mut batch, &turn, now);
+            }
             // The kernel says EIO to the reader of an interface that is being removed.
             Err(errno) if tun::is_gone(errno) || errno == Errno::EIO => {
                 engine.set_gone();
@@ -151,9 +177,9 @@ pub(crate) fn run(engine: &Arc<Engine>) {
 }
 
 /// Waits for a packet; `false` when the tunnel stops or the device is gone.
-fn wait(engine: &Engine) -> bool {
+fn wait(engine: &Engine, lane: usize) -> bool {
     let mut fds = [
-        PollFd::new(engine.tun.as_fd(), PollFlags::POLLIN),
+        PollFd::new(engine.tun.queue(lane), PollFlags::POLLIN),
         PollFd::new(engine.stop_event.as_fd(), PollFlags::POLLIN),
     ];
     match poll(&mut fds, PollTimeout::NONE) {
@@ -174,8 +200,8 @@ fn wait(engine: &Engine) -> bool {
     !gone && !engine.is_stopping()
 }
 
-fn forward(engine: &Arc<Engine>, batch: &mut Batch, count: usize) {
-    let now = clock::now();
+/// Finds the peers of the packets that were read, and reserves counters for them.
+fn reserve(engine: &Arc<Engine>, batch: &mut Batch, count: usize, now: Instant) {
     let allowed_ips = engine.allowed_ips.load();
     let mut start = 0;
     while start < count {
@@ -190,10 +216,17 @@ fn forward(engine: &Arc<Engine>, batch: &mut Batch, count: usize) {
                     .is_some_and(|other| Arc::ptr_eq(other, peer))
         };
         let end = (start + 1..count).find(|index| !is_same(index)).unwrap_or(count);
-        seal(engine, batch, peer, start..end, now);
+        reserve_run(engine, batch, peer, start..end, now);
         start = end;
     }
-    send(engine, batch);
+}
+
+/// Seals the packets that counters are reserved for, and sends them.
+fn forward(engine: &Arc<Engine>, batch: &mut Batch, turn: &Turn<'_>, now: Instant) {
+    for run in 0..batch.runs.len() {
+        seal(engine, batch, run, turn);
+    }
+    send(engine, batch, turn);
     for run in batch.runs.drain(..) {
         run.peer.count_sent(run.bytes);
         let wanted = run.peer.noise.sent(&run.keypair, true, now);
@@ -229,8 +262,8 @@ fn find_peer<'a>(
     None
 }
 
-/// Seals packets to one peer, or stages them while there is no session.
-fn seal(
+/// Reserves counters for packets to one peer, or stages them while there is no session.
+fn reserve_run(
     engine: &Arc<Engine>,
     batch: &mut Batch,
     peer: &Arc<Peer>,
@@ -265,12 +298,16 @@ fn seal(
         engine.fulfil(peer, Wanted { staged: true, initiation: true, keepalive: false }, now);
         return;
     };
+    let (segment, keypair, first) = (peer.may_segment(), reservation.keypair, reservation.first);
+    let peer = peer.clone();
+    batch.runs.push(Run { peer, keypair, endpoint, segment, packets: range, first, bytes: 0 });
+}
+
+/// Seals the packets of a run.
+fn seal(engine: &Engine, batch: &mut Batch, run: usize, turn: &Turn<'_>) {
     let mtu = engine.mtu.load(Ordering::Relaxed);
-    let (run, segment) = (batch.runs.len(), peer.may_segment());
-    let keypair = reservation.keypair;
-    batch.runs.push(Run { peer: peer.clone(), keypair, endpoint, segment, bytes: 0 });
-    let mut counter = reservation.first;
-    for index in range {
+    let mut counter = batch.runs[run].first;
+    for index in batch.runs[run].packets.clone() {
         let packet = batch.packets[index];
         if packet.length == 0 {
             continue;
@@ -279,7 +316,7 @@ fn seal(
             seal_in_place(batch, &packet, run, counter, mtu);
             counter += 1;
         } else {
-            counter += seal_pieces(engine, batch, &packet, run, counter, mtu);
+            counter += seal_pieces(engine, batch, &packet, run, counter, mtu, turn);
         }
     }
 }
@@ -323,6 +360,7 @@ fn seal_pieces(
     run: usize,
     first: u64,
     mtu: usize,
+    turn: &Turn<'_>,
 ) -> u64 {
     let mut index = 0;
     loop {
@@ -348,7 +386,7 @@ fn seal_pieces(
         if index == count {
             return count as u64;
         }
-        send(engine, batch);
+        send(engine, batch, turn);
     }
 }
 
@@ -368,9 +406,10 @@ fn stage(batch: &Batch, peer: &Peer, index: usize) {
     }
 }
 
-/// Sends what was sealed.
-fn send(engine: &Engine, batch: &mut Batch) {
-    let Batch { memory, messages, runs, output, sender, .. } = batch;
+/// Sends what was sealed, when its turn has come.
+fn send(engine: &Engine, batch: &mut Batch, turn: &Turn<'_>) {
+    turn.wait();
+    let Batch { lane, memory, messages, runs, output, sender, .. } = batch;
     let sockets = engine.sockets.load();
     if let Some(sockets) = sockets.as_deref() {
         let datagrams = messages.iter().map(|message| {
@@ -379,7 +418,7 @@ fn send(engine: &Engine, batch: &mut Batch) {
             Datagram { bytes, endpoint: run.endpoint, segment: run.segment, tos: message.tos }
         });
         let mut lost = Vec::new();
-        sockets.send(sender, &datagrams, |i, failure| {
+        sockets.send(*lane, sender, &datagrams, |i, failure| {
             let run = &runs[messages[i].run];
             if let SendFailure::Dropped(_) = failure {
                 lost.push(messages[i]);

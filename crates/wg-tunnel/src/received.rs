@@ -25,6 +25,8 @@ pub(crate) struct ReceivedBatch {
     controls: [Control; BATCH],
     /// Slots to offer to the kernel next.
     offered: usize,
+    /// Whether the last call filled all that it was offered.
+    full: bool,
 }
 
 /// A datagram's place.
@@ -45,6 +47,7 @@ impl ReceivedBatch {
             names: [Name::EMPTY; BATCH],
             controls: [Control::EMPTY; BATCH],
             offered: BATCH,
+            full: false,
         }
     }
 
@@ -87,8 +90,14 @@ impl ReceivedBatch {
             bytes += length;
         }
         let average = bytes.checked_div(received).unwrap_or(0).max(1);
+        self.full = received == self.offered;
         self.offered = (TARGET / average).clamp(2, BATCH);
         Ok(self.datagrams.len())
+    }
+
+    /// Whether more may be waiting than was taken.
+    pub(crate) fn is_full(&self) -> bool {
+        self.full
     }
 
     /// Notes the datagrams of `size` bytes in a slot; the last may be shorter.

@@ -1,4 +1,4 @@
-//! The UDP sockets of a tunnel: IPv4 and IPv6 on one port.
+//! The UDP sockets of a tunnel: IPv4 and IPv6 on one port, each with one for every lane.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -12,15 +12,25 @@ use nix::sys::socket::{
 };
 
 use crate::datagrams::{Datagram, SendFailure, Sender};
-use crate::handshake_socket::split;
+use crate::lanes::Lanes;
 use crate::offloads::Offloads;
+use crate::shared_port::share;
+use crate::turns::Turns;
 
-/// A socket of one family.
-struct Socket {
+/// A socket, which one worker receives from or several.
+pub(crate) struct Inlet {
     fd: OwnedFd,
-    /// What handshake messages come to, where the kernel can tell them apart.
-    handshakes: Option<OwnedFd>,
-    /// Whether it knows `UDP_SEGMENT`.
+    /// The lane whose data comes to it. `None` where handshake messages come to.
+    pub(crate) lane: Option<usize>,
+    pub(crate) turns: Turns,
+}
+
+/// The sockets of one family.
+struct Family {
+    /// One for each lane, or one for all where the kernel cannot tell datagrams apart; then
+    /// the one for handshake messages.
+    inlets: Vec<Inlet>,
+    /// Whether they know `UDP_SEGMENT`.
     segments: AtomicBool,
 }
 
@@ -31,8 +41,8 @@ const PORT_ATTEMPTS: usize = 100;
 
 /// Bound sockets of both families, or of one where the kernel has one family only.
 pub(crate) struct Sockets {
-    v4: Option<Socket>,
-    v6: Option<Socket>,
+    v4: Option<Family>,
+    v6: Option<Family>,
     port: u16,
     closed: AtomicBool,
 }
@@ -42,9 +52,14 @@ impl Sockets {
     ///
     /// # Errors
     /// The kernel's refusal: the port is taken, or there is no permission for the mark.
-    pub(crate) fn bind(port: u16, fwmark: u32, offloads: Offloads) -> Result<Self, Errno> {
+    pub(crate) fn bind(
+        port: u16,
+        fwmark: u32,
+        offloads: Offloads,
+        lanes: Lanes,
+    ) -> Result<Self, Errno> {
         for _ in 0..PORT_ATTEMPTS {
-            match Self::bind_once(port, fwmark, offloads) {
+            match Self::bind_once(port, fwmark, offloads, lanes) {
                 Err(Errno::EADDRINUSE) if port == 0 => {}
                 result => return result,
             }
@@ -52,18 +67,20 @@ impl Sockets {
         Err(Errno::EADDRINUSE)
     }
 
-    fn bind_once(port: u16, fwmark: u32, offloads: Offloads) -> Result<Self, Errno> {
+    fn bind_once(port: u16, fwmark: u32, offloads: Offloads, lanes: Lanes) -> Result<Self, Errno> {
         let any4 = SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port));
-        let v4 = present(open(AddressFamily::Inet, &any4, fwmark, offloads))?;
+        let v4 = present(open(AddressFamily::Inet, &any4, fwmark, offloads, lanes))?;
         let port = match &v4 {
-            Some(socket) => getsockname::<SockaddrIn>(socket.fd.as_raw_fd())?.port(),
+            Some(family) => getsockname::<SockaddrIn>(family.socket(0).as_raw_fd())?.port(),
             None => port,
         };
         let any6 = SockaddrIn6::from(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0));
-        let v6 = present(open(AddressFamily::Inet6, &any6, fwmark, offloads))?;
+        let v6 = present(open(AddressFamily::Inet6, &any6, fwmark, offloads, lanes))?;
         let port = match (&v4, &v6) {
             (None, None) => return Err(Errno::EAFNOSUPPORT),
-            (None, Some(socket)) => getsockname::<SockaddrIn6>(socket.fd.as_raw_fd())?.port(),
+            (None, Some(family)) => {
+                getsockname::<SockaddrIn6>(family.socket(0).as_raw_fd())?.port()
+            }
             _ => port,
         };
         Ok(Self { v4, v6, port, closed: AtomicBool::new(false) })
@@ -74,25 +91,23 @@ impl Sockets {
         self.port
     }
 
-    /// The sockets that there are, those for handshakes last.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let both = || [&self.v4, &self.v6].into_iter().flatten();
-        let handshakes = both().filter_map(|socket| socket.handshakes.as_ref());
-        both().map(|socket| &socket.fd).chain(handshakes).map(AsFd::as_fd)
+    /// The sockets that there are.
+    pub(crate) fn inlets(&self) -> impl Iterator<Item = &Inlet> {
+        [&self.v4, &self.v6].into_iter().flatten().flat_map(|family| &family.inlets)
     }
 
     /// Marks the packets to come.
     pub(crate) fn set_fwmark(&self, fwmark: u32) -> Result<(), Errno> {
-        self.iter().try_for_each(|fd| setsockopt(&fd, sockopt::Mark, &fwmark))
+        self.inlets().try_for_each(|inlet| setsockopt(&inlet.fd, sockopt::Mark, &fwmark))
     }
 
     /// Wakes the threads that wait for datagrams; they find [`Sockets::is_closed`]. Sending
     /// works until the last owner is gone.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
-        for fd in self.iter() {
+        for inlet in self.inlets() {
             // Says ENOTCONN of an unconnected socket, and wakes all the same.
-            let _ = shutdown(fd.as_raw_fd(), Shutdown::Read);
+            let _ = shutdown(inlet.fd.as_raw_fd(), Shutdown::Read);
         }
     }
 
@@ -100,21 +115,23 @@ impl Sockets {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Sends datagrams in order; `failed` is told the position of each that went wrong.
+    /// Sends datagrams in order by a lane's sockets; `failed` is told the position of each that
+    /// went wrong.
     pub(crate) fn send<'a>(
         &self,
+        lane: usize,
         sender: &mut Sender,
         datagrams: &(impl Iterator<Item = Datagram<'a>> + Clone),
         mut failed: impl FnMut(usize, SendFailure),
     ) {
-        for (family_is_v4, socket) in [(true, &self.v4), (false, &self.v6)] {
+        for (family_is_v4, family) in [(true, &self.v4), (false, &self.v6)] {
             let ours = datagrams
                 .clone()
                 .enumerate()
                 .filter(|(_, datagram)| datagram.endpoint.address.is_ipv4() == family_is_v4);
-            match socket {
-                Some(socket) => {
-                    sender.send(socket.fd.as_fd(), &socket.segments, ours, &mut failed);
+            match family {
+                Some(family) => {
+                    sender.send(family.socket(lane), &family.segments, ours, &mut failed);
                 }
                 None => {
                     ours.for_each(|(i, _)| failed(i, SendFailure::Dropped(Errno::EAFNOSUPPORT)));
@@ -124,9 +141,23 @@ impl Sockets {
     }
 }
 
+impl Family {
+    /// The socket of a lane. Where lanes share one it is the first.
+    fn socket(&self, lane: usize) -> BorrowedFd<'_> {
+        let own = self.inlets.get(lane).filter(|inlet| inlet.lane.is_some());
+        own.unwrap_or(&self.inlets[0]).fd.as_fd()
+    }
+}
+
+impl AsFd for Inlet {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
 /// A missing family is no error.
-fn present(socket: Result<Socket, Errno>) -> Result<Option<Socket>, Errno> {
-    match socket {
+fn present(family: Result<Family, Errno>) -> Result<Option<Family>, Errno> {
+    match family {
         Err(Errno::EAFNOSUPPORT) => Ok(None),
         other => other.map(Some),
     }
@@ -137,17 +168,26 @@ fn open(
     any: &dyn SockaddrLike,
     fwmark: u32,
     offloads: Offloads,
-) -> Result<Socket, Errno> {
-    let fd = configure(family, fwmark)?;
-    enlarge_buffers(&fd);
-    let segments = offloads.gso && sends_segments(fd.as_fd());
-    let bulk = offloads.gro && receive_in_bulk(fd.as_fd());
-    bind(fd.as_raw_fd(), any)?;
-    let handshakes = split(&fd, || configure(family, fwmark), bulk)
-        .inspect_err(|errno| log::debug!("handshakes get no socket of their own: {}", errno.desc()))
-        .ok();
-    log::debug!("offloads of the {family:?} socket: sending {segments}, receiving {bulk}");
-    Ok(Socket { fd, handshakes, segments: AtomicBool::new(segments) })
+    lanes: Lanes,
+) -> Result<Family, Errno> {
+    let data = || configure(family, fwmark).inspect(enlarge_buffers);
+    let first = data()?;
+    let segments = offloads.gso && sends_segments(first.as_fd());
+    let bulk = offloads.gro && receive_in_bulk(first.as_fd());
+    bind(first.as_raw_fd(), any)?;
+    let shares = share(&first, lanes.count(), data, || configure(family, fwmark), bulk);
+    let (more, handshakes) = match shares {
+        Ok(shares) => (shares.data, Some(shares.handshakes)),
+        Err(errno) => {
+            log::debug!("one {family:?} socket for all: {}", errno.desc());
+            (Vec::new(), None)
+        }
+    };
+    log::debug!("offloads of the {family:?} sockets: sending {segments}, receiving {bulk}");
+    let inlet = |fd, lane| Inlet { fd, lane, turns: Turns::default() };
+    let data = [first].into_iter().chain(more).enumerate().map(|(lane, fd)| inlet(fd, Some(lane)));
+    let inlets = data.chain(handshakes.map(|fd| inlet(fd, None))).collect();
+    Ok(Family { inlets, segments: AtomicBool::new(segments) })
 }
 
 fn configure(family: AddressFamily, fwmark: u32) -> Result<OwnedFd, Errno> {
@@ -211,21 +251,21 @@ mod tests {
 
     #[test]
     fn port_0_finds_one_port_for_both_families() {
-        let sockets = Sockets::bind(0, 0, Offloads::default()).unwrap();
+        let sockets = Sockets::bind(0, 0, Offloads::default(), Lanes::default()).unwrap();
         assert_ne!(sockets.port(), 0);
-        assert!(Sockets::bind(sockets.port(), 0, Offloads::default()).is_err());
+        assert!(Sockets::bind(sockets.port(), 0, Offloads::default(), Lanes::default()).is_err());
     }
 
     #[test]
     fn closing_wakes_a_thread_that_waits() {
-        let sockets = Sockets::bind(0, 0, Offloads::default()).unwrap();
+        let sockets = Sockets::bind(0, 0, Offloads::default(), Lanes::default()).unwrap();
         std::thread::scope(|scope| {
-            for fd in sockets.iter() {
+            for inlet in sockets.inlets() {
                 let sockets = &sockets;
                 scope.spawn(move || {
                     let mut batch = crate::received::ReceivedBatch::new();
                     while !sockets.is_closed() {
-                        batch.receive(fd).unwrap();
+                        batch.receive(inlet.as_fd()).unwrap();
                     }
                 });
             }

@@ -14,6 +14,7 @@ use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use crate::join::Joinable;
+use crate::lanes::Lanes;
 use crate::offloads::Offloads;
 use crate::virtio::{SegmentKind, VirtioHeader};
 
@@ -28,7 +29,10 @@ const MAX_NAME: usize = libc::IFNAMSIZ - 1;
 /// An open TUN device. The interface goes with it, unless it was made persistent.
 #[derive(Debug)]
 pub struct Tun {
+    /// The device through its first queue, which it always has.
     fd: OwnedFd,
+    /// Its other queues. The kernel puts each flow into one of all.
+    more_queues: Vec<OwnedFd>,
     name: String,
     /// Packets come and go behind a virtio header.
     virtio: bool,
@@ -68,37 +72,45 @@ pub enum TunError {
 }
 
 impl Tun {
-    /// Makes the interface, or takes a persistent TUN interface that nobody else has open.
+    /// Makes the interface, with a queue for each lane where the kernel has several (Linux 3.8),
+    /// or takes a persistent TUN interface that nobody else has open, which has one queue.
     ///
     /// # Errors
     /// Says in one sentence what is in the way; nothing has changed then.
-    pub fn create(name: &str, offloads: Offloads) -> Result<Self, TunError> {
+    pub fn create(name: &str, offloads: Offloads, lanes: Lanes) -> Result<Self, TunError> {
         if !is_interface_name(name) {
             return Err(TunError::Name(name.to_owned()));
         }
-        let flags = OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .custom_flags(flags.bits())
-            .open("/dev/net/tun")
-            .map_err(|error| TunError::Open(Errno::from_raw(error.raw_os_error().unwrap_or(0))))?;
-        let fd = OwnedFd::from(file);
-        let mut request = InterfaceRequest::new(name);
+        let fd = open_driver().map_err(TunError::Open)?;
         let virtio = offloads.tun && has_virtio_headers(fd.as_fd());
         let virtio_flag = if virtio { libc::IFF_VNET_HDR } else { 0 };
-        request.set_u16((libc::IFF_TUN | libc::IFF_NO_PI | virtio_flag) as u16);
-        // SAFETY: the request has the layout and the size of `struct ifreq`.
-        unsafe { set_interface(fd.as_raw_fd(), (&raw const request).cast()) }.map_err(|errno| {
-            let exists = nix::net::if_::if_nametoindex(name).is_ok();
-            let name = name.to_owned();
-            match errno {
-                Errno::EBUSY | Errno::EINVAL if exists => TunError::Exists(name),
-                Errno::ENOTTY => TunError::NotDriver,
-                _ => TunError::Create { name, errno },
+        let kind = libc::IFF_TUN | libc::IFF_NO_PI | virtio_flag;
+        let many = kind | libc::IFF_MULTI_QUEUE;
+        // Only a new one: a queue more of another daemon's interface would take packets from it.
+        let is_many = lanes.count() > 1 && attach(&fd, name, many | libc::IFF_TUN_EXCL).is_ok();
+        if !is_many {
+            attach(&fd, name, kind).map_err(|errno| {
+                let exists = nix::net::if_::if_nametoindex(name).is_ok();
+                let name = name.to_owned();
+                match errno {
+                    Errno::EBUSY | Errno::EINVAL if exists => TunError::Exists(name),
+                    Errno::ENOTTY => TunError::NotDriver,
+                    _ => TunError::Create { name, errno },
+                }
+            })?;
+        }
+        let mut tun = Self::new(fd, name.to_owned(), virtio);
+        while is_many && tun.queues() < lanes.count() {
+            let queue = open_driver().and_then(|fd| attach(&fd, name, many).map(|()| fd));
+            match queue {
+                Ok(fd) => tun.more_queues.push(fd),
+                Err(errno) => {
+                    let (count, reason) = (tun.queues(), errno.desc());
+                    log::warn!("the interface gets no more queues than {count}: {reason}");
+                    break;
+                }
             }
-        })?;
-        let tun = Self::new(fd, name.to_owned(), virtio);
+        }
         tun.offload(offloads.tun);
         tun.set_mtu(DEFAULT_MTU)
             .map_err(|errno| TunError::Create { name: name.to_owned(), errno })?;
@@ -148,7 +160,20 @@ impl Tun {
 
     fn new(fd: OwnedFd, name: String, virtio: bool) -> Self {
         let (joins_tcp, joins_udp) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { fd, name, virtio, joins_tcp, joins_udp }
+        Self { fd, more_queues: Vec::new(), name, virtio, joins_tcp, joins_udp }
+    }
+
+    /// How many queues it has; they are numbered from 0.
+    pub(crate) fn queues(&self) -> usize {
+        1 + self.more_queues.len()
+    }
+
+    /// The queue of a lane. Lanes without one of their own use the others'.
+    pub(crate) fn queue(&self, lane: usize) -> BorrowedFd<'_> {
+        match lane % self.queues() {
+            0 => self.fd.as_fd(),
+            queue => self.more_queues[queue - 1].as_fd(),
+        }
     }
 
     /// Asks the kernel for long packets and unfinished checksums, or for neither. What it does
@@ -185,10 +210,11 @@ impl Tun {
         }
     }
 
-    /// Reads one packet, with its virtio header if it has one.
-    pub(crate) fn read(&self, room: &mut [u8]) -> Result<usize, Errno> {
+    /// Reads one packet of a lane, with its virtio header if it has one.
+    pub(crate) fn read(&self, lane: usize, room: &mut [u8]) -> Result<usize, Errno> {
+        let queue = self.queue(lane);
         loop {
-            match nix::unistd::read(&self.fd, room) {
+            match nix::unistd::read(queue, room) {
                 Err(Errno::EINTR) => {}
                 result => return result,
             }
@@ -199,13 +225,15 @@ impl Tun {
     /// if there is one. `long` is what it stands for, if for several.
     pub(crate) fn write(
         &self,
+        lane: usize,
         parts: &[IoSlice<'_>],
         long: Option<SegmentKind>,
     ) -> Result<(), Errno> {
+        let queue = self.queue(lane);
         loop {
             let result = match parts {
-                [whole] => nix::unistd::write(&self.fd, whole),
-                parts => nix::sys::uio::writev(&self.fd, parts),
+                [whole] => nix::unistd::write(queue, whole),
+                parts => nix::sys::uio::writev(queue, parts),
             };
             match (result, long) {
                 (Ok(_), _) => return Ok(()),
@@ -287,6 +315,25 @@ impl Tun {
         // SAFETY: the request has the layout and the size of `struct ifreq`.
         unsafe { set_interface_mtu(socket.as_raw_fd(), (&raw const request).cast()) }.map(drop)
     }
+}
+
+fn open_driver() -> Result<OwnedFd, Errno> {
+    let flags = OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(flags.bits())
+        .open("/dev/net/tun")
+        .map(OwnedFd::from)
+        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))
+}
+
+/// Makes an open driver's file a queue of the interface, which may be a new one.
+fn attach(fd: &OwnedFd, name: &str, flags: libc::c_int) -> Result<(), Errno> {
+    let mut request = InterfaceRequest::new(name);
+    request.set_u16(flags as u16);
+    // SAFETY: the request has the layout and the size of `struct ifreq`.
+    unsafe { set_interface(fd.as_raw_fd(), (&raw const request).cast()) }.map(drop)
 }
 
 /// A socket of any family that there is, for requests about interfaces.
@@ -372,7 +419,10 @@ mod tests {
     fn names_that_cannot_be_an_interface_are_refused_before_anything_is_opened() {
         for name in ["", ".", "..", "a/b", "wg 0", "wg%d", "0123456789abcdef", "wg:0", "wgé"] {
             assert!(
-                matches!(Tun::create(name, Offloads::default()), Err(TunError::Name(_))),
+                matches!(
+                    Tun::create(name, Offloads::default(), Lanes::ONE),
+                    Err(TunError::Name(_))
+                ),
                 "{name}"
             );
         }

@@ -7,12 +7,14 @@ use std::thread::JoinHandle;
 
 use crate::engine::Engine;
 use crate::handshakes::Handshakes;
+use crate::lanes::Lanes;
 use crate::link::LinkWatch;
 use crate::offloads::Offloads;
 use crate::routes::Routes;
 use crate::status::Status;
 use crate::timers::Timers;
 use crate::tun::Tun;
+use crate::turns::Turns;
 use crate::update::{ApplyError, Update};
 use crate::{link, outbound};
 
@@ -27,21 +29,30 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    /// Starts the threads. UDP sockets are bound while the interface is up.
+    /// Starts the threads, so many lanes of them as there are, or one outward where the device has
+    /// one queue. UDP sockets are bound while the interface is up.
     ///
     /// # Errors
     /// When the interface's state cannot be followed or a thread not be started.
-    pub fn start(tun: Tun, offloads: Offloads) -> io::Result<Self> {
+    pub fn start(tun: Tun, offloads: Offloads, lanes: Lanes) -> io::Result<Self> {
         let link = LinkWatch::open(&tun)?;
         let routes = Routes::open()?;
-        let engine = Arc::new(Engine::new(tun, offloads, link)?);
+        let engine = Arc::new(Engine::new(tun, offloads, lanes, link)?);
         let tunnel = Self { engine, threads: Mutex::default() };
         tunnel.engine.sync_link();
         tunnel.spawn("link", link::run)?;
         tunnel.spawn("routes", move |engine| routes.run(engine))?;
         tunnel.spawn("timers", Timers::run)?;
         tunnel.spawn("handshakes", Handshakes::run)?;
-        tunnel.spawn("tun-to-udp", outbound::run)?;
+        for lane in 0..tunnel.engine.tun.queues() {
+            let turns = Arc::new(Turns::default());
+            for _ in 0..lanes.workers() {
+                let turns = turns.clone();
+                tunnel.spawn(&format!("tun-to-udp {lane}"), move |engine| {
+                    outbound::run(engine, lane, &turns);
+                })?;
+            }
+        }
         Ok(tunnel)
     }
 

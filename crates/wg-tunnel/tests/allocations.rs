@@ -1,5 +1,7 @@
 //! What forwarding takes from the heap once it is at work: nothing.
 
+mod two_hosts;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -7,13 +9,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use nix::libc;
-use testbed::{Host, connect};
-use wg_noise::LocalStatic;
-use wg_tunnel::{AllowedIp, AllowedIpChange, Offloads, PeerUpdate, Secret, Tun, Tunnel, Update};
+use testbed::Host;
+use two_hosts::INNER;
+use wg_tunnel::Offloads;
 
-const PORT: u16 = 51820;
-const OUTER: [&str; 2] = ["192.0.2.1", "192.0.2.2"];
-const INNER: [&str; 2] = ["10.98.0.1", "10.98.0.2"];
 /// Rounds of traffic, until in one of them nothing is allocated: buffers may grow until they
 /// have seen the largest batch.
 const ROUNDS: usize = 20;
@@ -69,13 +68,10 @@ fn count() {
 
 #[test]
 fn forwarding_allocates_nothing() {
-    for offloads in [
-        Offloads { tun: true, gso: true, gro: true },
-        Offloads { tun: false, gso: false, gro: false },
-    ] {
-        let hosts = [Host::new("a").unwrap(), Host::new("b").unwrap()];
-        connect(&hosts[0], "eth0", &hosts[1], "eth0").unwrap();
-        let tunnels = [start(&hosts, 0, offloads), start(&hosts, 1, offloads)];
+    let all = Offloads { tun: true, gso: true, gro: true };
+    let none = Offloads { tun: false, gso: false, gro: false };
+    for (offloads, lanes) in [(all, "1"), (none, "1"), (all, "2x2")] {
+        let (hosts, tunnels) = two_hosts::start(offloads, lanes);
         // Where its sockets belong: whoever asks for the status may be the one that binds them.
         let received = || hosts[1].in_network(|| tunnels[1].status().peers[0].rx_bytes);
         let counts: Vec<usize> = (0..ROUNDS)
@@ -89,42 +85,11 @@ fn forwarding_allocates_nothing() {
             })
             .take_while(|allocations| *allocations > 0)
             .collect();
-        assert!(counts.len() < ROUNDS, "{offloads:?}: allocations in each round: {counts:?}");
+        assert!(
+            counts.len() < ROUNDS,
+            "{offloads:?}, {lanes} lanes: allocations in each round: {counts:?}"
+        );
     }
-}
-
-/// Starts one end of the tunnel.
-fn start(hosts: &[Host; 2], me: usize, offloads: Offloads) -> Tunnel {
-    let host = &hosts[me];
-    host.add_address("eth0", &format!("{}/24", OUTER[me])).expect("the address is set");
-    let tunnel = host.in_network(|| {
-        let tunnel = Tunnel::start(Tun::create("wg0", offloads).expect("a device"), offloads)
-            .expect("a tunnel");
-        let key = |end: usize| [end as u8 + 1; 32];
-        let ip = AllowedIp::new(INNER[1 - me].parse().expect("a valid address"), 32)
-            .expect("a valid address");
-        let peer = PeerUpdate {
-            public_key: *LocalStatic::new(&key(1 - me)).public_key(),
-            remove: false,
-            update_only: false,
-            preshared_key: None,
-            endpoint: Some(SocketAddr::new(OUTER[1 - me].parse().expect("a valid address"), PORT)),
-            persistent_keepalive: None,
-            replace_allowed_ips: true,
-            allowed_ips: vec![AllowedIpChange { ip, remove: false }],
-        };
-        let update = Update {
-            private_key: Some(Secret::from(key(me))),
-            listen_port: Some(PORT),
-            peers: vec![peer],
-            ..Update::default()
-        };
-        tunnel.apply(update).expect("the configuration is taken");
-        tunnel
-    });
-    host.add_address("wg0", &format!("{}/24", INNER[me])).expect("the address is set");
-    host.set_up("wg0").expect("the interface goes up");
-    tunnel
 }
 
 /// Datagrams of two sizes, which may be lost, then a stream each way, which may not.

@@ -12,10 +12,15 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, send, socket};
 use wg_tunnel::{
-    AllowedIp, AllowedIpChange, Offloads, PeerUpdate, PublicKey, Secret, Tun, Tunnel, Update,
+    AllowedIp, AllowedIpChange, Lanes, Offloads, PeerUpdate, PublicKey, Secret, Tun, Tunnel, Update,
 };
 
 const ALL: Offloads = Offloads { tun: true, gso: true, gro: true };
+
+fn start(offloads: Offloads) -> Tunnel {
+    let lanes = Lanes::ONE;
+    Tunnel::start(Tun::create("wg0", offloads, lanes).unwrap(), offloads, lanes).unwrap()
+}
 
 /// Runs a test where nothing else is.
 fn in_own_network(test: impl FnOnce() + Send + 'static) {
@@ -31,7 +36,7 @@ fn in_own_network(test: impl FnOnce() + Send + 'static) {
 #[test]
 fn dropping_a_tunnel_ends_its_threads_and_the_interface() {
     in_own_network(|| {
-        let tunnel = Tunnel::start(Tun::create("wg0", ALL).unwrap(), ALL).unwrap();
+        let tunnel = start(ALL);
         change_link(libc::RTM_NEWLINK, "wg0", libc::IFF_UP);
         assert_ne!(tunnel.status().listen_port, 0, "the sockets are bound");
         drop(tunnel);
@@ -43,7 +48,7 @@ fn dropping_a_tunnel_ends_its_threads_and_the_interface() {
 #[test]
 fn the_status_is_what_was_applied() {
     in_own_network(|| {
-        let tunnel = Tunnel::start(Tun::create("wg0", ALL).unwrap(), ALL).unwrap();
+        let tunnel = start(ALL);
         let ip = AllowedIp::new("10.1.2.3".parse().unwrap(), 8).unwrap();
         let peer = || PeerUpdate {
             public_key: PublicKey::from([7; 32]),
@@ -94,8 +99,8 @@ fn the_status_is_what_was_applied() {
 #[test]
 fn the_descriptor_tells_when_the_interface_is_gone() {
     in_own_network(|| {
-        let tun = Tun::create("wg0", ALL).unwrap();
-        let tunnel = Tunnel::start(tun, ALL).unwrap();
+        let tun = Tun::create("wg0", ALL, Lanes::ONE).unwrap();
+        let tunnel = Tunnel::start(tun, ALL, Lanes::ONE).unwrap();
         let mut fds = [PollFd::new(tunnel.gone(), PollFlags::POLLIN)];
         assert_eq!(poll(&mut fds, PollTimeout::ZERO), Ok(0));
         change_link(libc::RTM_DELLINK, "wg0", 0);
@@ -109,7 +114,7 @@ fn a_port_instead_of_one_that_was_taken_starts_what_waited() {
         change_link(libc::RTM_NEWLINK, "lo", libc::IFF_UP);
         let far = UdpSocket::bind("127.0.0.1:0").unwrap();
         far.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        let tunnel = Tunnel::start(Tun::create("wg0", ALL).unwrap(), ALL).unwrap();
+        let tunnel = start(ALL);
         let peer = PeerUpdate {
             public_key: PublicKey::from([7; 32]),
             remove: false,
@@ -141,10 +146,10 @@ fn a_port_instead_of_one_that_was_taken_starts_what_waited() {
 fn a_device_in_another_namespace_gets_its_mtu_there() {
     in_own_network(|| {
         let there = std::fs::File::open("/proc/thread-self/ns/net").unwrap();
-        let device = Tun::create("wg0", ALL).unwrap();
+        let device = Tun::create("wg0", ALL, Lanes::ONE).unwrap();
         set_mtu("wg0", 1300);
         unshare(CloneFlags::CLONE_NEWNET).unwrap();
-        let namesake = Tun::create("wg0", ALL).unwrap();
+        let namesake = Tun::create("wg0", ALL, Lanes::ONE).unwrap();
         set_mtu("wg0", 1280);
         let _taken_over = Tun::from_fd(device.as_fd().try_clone_to_owned().unwrap(), ALL).unwrap();
         assert_eq!(mtu("wg0"), 1280, "it only has the same name");
@@ -171,7 +176,7 @@ fn the_sockets_follow_the_link_into_another_namespace() {
                 };
                 std::thread::scope(|scope| scope.spawn(change).join().unwrap());
             };
-            let tunnel = Tunnel::start(Tun::create("wg0", offloads).unwrap(), offloads).unwrap();
+            let tunnel = start(offloads);
             tunnel.apply(Update { listen_port: Some(4000), ..Update::default() }).unwrap();
             let has_sockets = || {
                 // Whoever answers has seen the link.
@@ -199,7 +204,7 @@ fn another_file_in_the_drivers_place_is_named() {
         let none = None::<&str>;
         mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
         mount(Some("/dev/null"), "/dev/net/tun", none, MsFlags::MS_BIND, none).unwrap();
-        let error = Tun::create("wg0", ALL).unwrap_err().to_string();
+        let error = Tun::create("wg0", ALL, Lanes::ONE).unwrap_err().to_string();
         assert!(error.contains("/dev/net/tun is not the TUN driver"), "{error}");
     });
 }

@@ -33,7 +33,7 @@ pub(crate) fn run(
     privileges::begin()?;
     let tun = match inherited.tun {
         Some(fd) => Tun::from_fd(fd, options.offloads)?,
-        None => Tun::create(&options.interface, options.offloads)?,
+        None => Tun::create(&options.interface, options.offloads, options.lanes)?,
     };
     let interface = tun.name().to_owned();
     let socket = match inherited.uapi {
@@ -44,7 +44,8 @@ pub(crate) fn run(
     let watch = socket.watch()?;
     socket.listener().set_nonblocking(true)?;
     privileges::restrict_threads(socket.place().and_then(Place::directory));
-    let tunnel = Arc::new(Tunnel::start(tun, options.offloads).context("cannot start the tunnel")?);
+    let tunnel = Tunnel::start(tun, options.offloads, options.lanes);
+    let tunnel = Arc::new(tunnel.context("cannot start the tunnel")?);
     let clients = Clients::new(interface, tunnel.clone());
     privileges::restrict_system_calls();
     ready()?;

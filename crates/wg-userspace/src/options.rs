@@ -1,16 +1,19 @@
 //! The command line and the environment, as wireguard-go reads them.
 
+use std::fmt::Display;
 use std::process::ExitCode;
+use std::str::FromStr;
 
 use clap::Parser;
 use log::LevelFilter;
-use wg_tunnel::Offloads;
+use wg_tunnel::{Lanes, Offloads};
 
 #[derive(Parser)]
 #[command(name = "wg-userspace", version, about = "A userspace WireGuard daemon for Linux")]
 #[command(after_help = "Environment:
   WG_PROCESS_FOREGROUND=1  as --foreground
   WG_NO_OFFLOAD=LIST       do without these offloads: tun, gso, gro, separated by commas
+  WG_LANES=LANESxWORKERS   so many lanes, with so many threads for each direction
   LOG_LEVEL                verbose or debug, info, error (the default), silent
   WG_TUN_FD                number of an open TUN device to use
   WG_UAPI_FD               number of a listening UAPI socket to use")]
@@ -29,6 +32,7 @@ pub(crate) struct Options {
     pub(crate) foreground: bool,
     pub(crate) log_level: LevelFilter,
     pub(crate) offloads: Offloads,
+    pub(crate) lanes: Lanes,
     /// Keep standard output and error open in the background, because someone wants the log.
     pub(crate) keep_output: bool,
 }
@@ -41,11 +45,8 @@ impl Options {
             let _ = error.print();
             ExitCode::from(u8::from(error.use_stderr()))
         })?;
-        let forbidden = std::env::var_os("WG_NO_OFFLOAD").unwrap_or_default();
-        let offloads = forbidden.to_string_lossy().parse().map_err(|error| {
-            eprintln!("wg-userspace: WG_NO_OFFLOAD: {error}");
-            ExitCode::FAILURE
-        })?;
+        let offloads = parsed("WG_NO_OFFLOAD")?;
+        let lanes = parsed("WG_LANES")?;
         let variable = std::env::var_os("LOG_LEVEL");
         let log_level = log_level(variable.as_ref().and_then(|value| value.to_str()));
         Ok(Self {
@@ -54,10 +55,20 @@ impl Options {
                 || std::env::var_os("WG_PROCESS_FOREGROUND").is_some_and(|value| value == "1"),
             log_level,
             offloads,
+            lanes,
             keep_output: variable.is_some_and(|value| !value.is_empty())
                 && log_level != LevelFilter::Off,
         })
     }
+}
+
+/// What a variable says, or its default where it is not set.
+fn parsed<T: FromStr<Err: Display>>(variable: &str) -> Result<T, ExitCode> {
+    let value = std::env::var_os(variable).unwrap_or_default();
+    value.to_string_lossy().parse().map_err(|error| {
+        eprintln!("wg-userspace: {variable}: {error}");
+        ExitCode::FAILURE
+    })
 }
 
 fn log_level(value: Option<&str>) -> LevelFilter {

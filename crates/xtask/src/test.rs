@@ -43,18 +43,24 @@ pub(crate) fn run(long: bool) -> Result<()> {
     let told = programs::target_folder()?.join("test-report");
     File::create(&told).with_context(|| format!("cannot write {}", told.display()))?;
     let mut total = Total::default();
-    let mut success = total.run(&["--workspace", "--no-fail-fast"], &[], &told, "")?;
+    let mut success = total.run(&["--workspace", "--no-fail-fast"], &[], &told, None)?;
     let daemon = ["--package", "wg-userspace", "--test", "daemon"];
     for forbidden in ["tun", "gso", "gro", "tun,gso,gro"] {
         println!("Without the offloads {forbidden}:");
-        success &= total.run(&daemon, &["traffic::", "interop::"], &told, forbidden)?;
+        let without = Some(("WG_NO_OFFLOAD", forbidden));
+        success &= total.run(&daemon, &["traffic::", "interop::"], &told, without)?;
     }
+    println!("With two lanes of two workers:");
+    let lanes = Some(("WG_LANES", "2x2"));
+    success &= total.run(&daemon, &["traffic::", "reconfiguration::"], &told, lanes)?;
+    let corners = ["--package", "wg-tunnel", "--test", "corners"];
+    success &= total.run(&corners, &[], &told, lanes)?;
     if long {
         let package = ["--package", "culvert-tests", "--test", "interop", "--test", "kernel"];
-        success &= total.run(&package, &["--ignored", "--test-threads=1"], &told, "")?;
+        success &= total.run(&package, &["--ignored", "--test-threads=1"], &told, None)?;
         // These share the cores among themselves.
         let faults = ["--package", "wg-quick", "--test", "program"];
-        success &= total.run(&faults, &["--ignored", "--test-threads=1"], &told, "")?;
+        success &= total.run(&faults, &["--ignored", "--test-threads=1"], &told, None)?;
     }
     test_report::print(&fs::read_to_string(&told)?);
     let Total { passed, failed, ignored } = total;
@@ -74,19 +80,19 @@ struct Total {
 }
 
 impl Total {
-    /// Runs tests, without the offloads that are `forbidden`, passes their output on, and tells
-    /// whether all succeeded. What they tell beside that is added to the file `told`.
+    /// Runs tests, with a variable for the daemons in them if one is given, passes their output on,
+    /// and tells whether all succeeded. What they tell beside that is added to the file `told`.
     fn run(
         &mut self,
         selection: &[&str],
         options: &[&str],
         told: &Path,
-        forbidden: &str,
+        variable: Option<(&str, &str)>,
     ) -> Result<bool> {
         let mut cargo = build::cargo()?;
         cargo.env(report::FILE, told);
         cargo.arg("test").args(selection).arg("--").args(options).stdout(Stdio::piped());
-        cargo.env("WG_NO_OFFLOAD", forbidden);
+        cargo.envs(variable);
         if std::io::stdout().is_terminal() {
             cargo.arg("--color=always");
         }

@@ -21,7 +21,7 @@ use wg_noise::{
     TRANSPORT_HEADER_LEN, TRANSPORT_OVERHEAD, Tai64n, padded_len,
 };
 use wg_tunnel::{
-    AllowedIp, AllowedIpChange, Offloads, PeerUpdate, PublicKey, Secret, Tun, Tunnel, Update,
+    AllowedIp, AllowedIpChange, Lanes, Offloads, PeerUpdate, PublicKey, Secret, Tun, Tunnel, Update,
 };
 
 pub(crate) const PORT: u16 = 4000;
@@ -98,7 +98,9 @@ impl Scene {
     pub(crate) fn new() -> Self {
         ip("link set lo up");
         let all = Offloads::default();
-        let tunnel = Tunnel::start(Tun::create("wg0", all).unwrap(), all).unwrap();
+        // How the tests are run, not what one of them sets.
+        let lanes: Lanes = std::env::var("WG_LANES").unwrap_or_default().parse().unwrap();
+        let tunnel = Tunnel::start(Tun::create("wg0", all, lanes).unwrap(), all, lanes).unwrap();
         let update = Update {
             private_key: Some(Secret::from(PRIVATE)),
             listen_port: Some(PORT),
