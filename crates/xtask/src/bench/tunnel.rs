@@ -1,22 +1,30 @@
 //! `cargo xtask bench tunnel`: our daemon and other userspace daemons, each at both ends of a
 //! tunnel between two hosts on this machine, in turn.
 
+mod datagrams;
 mod figures;
+mod iperf;
 mod measure;
 mod peers;
+mod pinning;
+mod plot;
+mod rate;
 mod report;
+mod site;
 
 use std::fs;
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use testbed::{packages, programs};
 
 use crate::build;
-use figures::Figures;
-use peers::Implementation;
+use figures::{Figures, Test};
+use measure::Plan;
+use peers::{Implementation, Name, Offload};
 
 /// What the measurements are made with.
 const PACKAGES: [&str; 2] = ["debian-archive-keyring", "iperf3"];
@@ -30,40 +38,68 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 3)]
     rounds: usize,
     /// Seconds of each measurement.
-    #[arg(long, default_value_t = 6)]
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u64).range(1..=50))]
     seconds: u64,
+    /// Seconds for which idle daemons are watched, in the first round.
+    #[arg(long, default_value_t = 60)]
+    idle_seconds: u64,
     /// Minutes to wait for a quiet machine before each turn; 0 measures at once.
     #[arg(long, default_value_t = 10)]
     patience: u64,
+    /// Only these implementations.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<Name>,
+    /// Only these measurements.
+    #[arg(long, value_delimiter = ',')]
+    tests: Vec<Test>,
+    /// Our daemon without these offloads of the kernel too: without each, and without all of them.
+    #[arg(long, value_delimiter = ',')]
+    no_offload: Vec<Offload>,
+    /// Bind all processes of the first host to processor 0, and those of the second to 1.
+    #[arg(long)]
+    pin: bool,
+    /// Measure the programs of this folder instead of building ours.
+    #[arg(long)]
+    programs: Option<PathBuf>,
 }
 
 /// Builds and installs, measures, and prints a table; a plot goes into the target folder.
 pub(super) fn run(options: &Options) -> Result<()> {
     packages::ensure(&PACKAGES)?;
-    let ours = build::release()?;
-    let implementations = peers::all()?;
+    let ours = options.programs.clone().map_or_else(build::release, Ok)?;
+    let implementations = peers::chosen(&all_if_none(&options.only), &options.no_offload);
     let mut results: Vec<(&Implementation, Vec<Figures>)> =
         implementations.iter().map(|implementation| (implementation, Vec::new())).collect();
+    let tests = all_if_none(&options.tests);
     let mut noisy = 0;
     for round in 1..=options.rounds {
+        // It hardly differs from round to round.
+        let idle = Duration::from_secs(if round == 1 { options.idle_seconds } else { 0 });
+        let plan = Plan { tests: &tests, seconds: options.seconds, idle, is_pinned: options.pin };
         for (implementation, figures) in &mut results {
             let is_quiet = wait_until_quiet(Duration::from_secs(60 * options.patience))?;
             noisy += usize::from(!is_quiet);
             println!("round {round}: {}", implementation.name);
-            let one = measure::all(implementation, &ours, options.seconds)
+            let one = measure::turn(implementation, &ours, &plan)
                 .with_context(|| format!("measuring {}", implementation.name))?;
             println!("  {one}");
             figures.push(one);
         }
     }
     println!("\n{}", report::table(&results));
+    println!("Loss-free: at most {} % lost.", 100.0 * rate::MAX_LOSS);
     if noisy > 0 {
         println!("{noisy} turns began on a busy machine: take ratios, not figures.");
     }
     let plot = programs::target_folder()?.join("bench-tunnel.svg");
-    fs::write(&plot, report::plot(&results)).context("cannot write the plot")?;
+    fs::write(&plot, plot::svg(&results)).context("cannot write the plot")?;
     println!("Plot: {}", plot.display());
     Ok(())
+}
+
+/// What was chosen, or all there is.
+fn all_if_none<T: ValueEnum>(chosen: &[T]) -> Vec<T> {
+    if chosen.is_empty() { T::value_variants().to_vec() } else { chosen.to_vec() }
 }
 
 /// Waits until the machine is quiet; `false` when `patience` ends first.

@@ -1,19 +1,28 @@
-//! The table and the plot.
-
-use std::fmt::Write;
+//! The table of medians.
 
 use super::figures::{COLUMNS, Column, Figures};
 use super::peers::Implementation;
 
-type Results<'a> = [(&'a Implementation, Vec<Figures>)];
+/// What was measured of each implementation, a turn each.
+pub(super) type Results<'a> = [(&'a Implementation, Vec<Figures>)];
+
+/// The columns of which something was measured.
+pub(super) fn measured(results: &Results<'_>) -> Vec<&'static Column> {
+    let is_measured = |column: &&Column| {
+        let mut figures = results.iter().flat_map(|(_, figures)| figures);
+        figures.any(|figures| (column.value)(figures).is_some())
+    };
+    COLUMNS.iter().filter(is_measured).collect()
+}
 
 /// A Markdown table: medians, with the range in brackets.
 pub(super) fn table(results: &Results<'_>) -> String {
-    let titles: Vec<_> = COLUMNS.iter().map(|column| column.title).collect();
+    let columns = measured(results);
+    let titles: Vec<_> = columns.iter().map(|column| column.title).collect();
     let mut table = format!("| implementation | {} |\n", titles.join(" | "));
-    table += &format!("|{}\n", "---|".repeat(COLUMNS.len() + 1));
+    table += &format!("|{}\n", "---|".repeat(columns.len() + 1));
     for (implementation, figures) in results {
-        let cells: Vec<_> = COLUMNS.iter().map(|column| cell(column, figures)).collect();
+        let cells: Vec<_> = columns.iter().map(|column| cell(column, figures)).collect();
         table += &format!("| {} | {} |\n", implementation.name, cells.join(" | "));
     }
     table
@@ -27,66 +36,16 @@ fn cell(column: &Column, figures: &[Figures]) -> String {
     format!("{median:.digits$} [{least:.digits$}-{most:.digits$}]")
 }
 
-/// A bar for each implementation in each column, as long as its median is in that column.
-pub(super) fn plot(results: &Results<'_>) -> String {
-    const BAR: usize = 16;
-    const LEFT: usize = 130;
-    const WIDTH: usize = 420;
-    const COLOURS: [&str; 4] = ["#1b6ca8", "#9aa5b1", "#c9b79c", "#b5838d"];
-    let block = results.len() * BAR + 34;
-    let height = block * COLUMNS.len();
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{}\" height=\"{height}\" \
-         font-family=\"sans-serif\" font-size=\"12\">\n\
-         <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n",
-        LEFT + WIDTH + 130
-    );
-    for (i, column) in COLUMNS.iter().enumerate() {
-        let top = i * block;
-        let better = if column.more_is_better { "more" } else { "less" };
-        let _ = writeln!(
-            svg,
-            "<text x=\"{LEFT}\" y=\"{}\" font-weight=\"bold\">{} ({better} is better)</text>",
-            top + 16,
-            column.title
-        );
-        let spreads: Vec<_> =
-            results.iter().map(|(_, figures)| Spread::of(column, figures)).collect();
-        let most = spreads.iter().flatten().map(|spread| spread.median).fold(0.0, f64::max);
-        for (row, ((implementation, _), spread)) in results.iter().zip(&spreads).enumerate() {
-            let Some(spread) = spread else { continue };
-            let y = top + 22 + row * BAR;
-            let width = if most > 0.0 { spread.median / most * WIDTH as f64 } else { 0.0 };
-            let _ = writeln!(
-                svg,
-                "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>\
-                 <rect x=\"{LEFT}\" y=\"{y}\" width=\"{width:.1}\" height=\"{}\" fill=\"{}\"/>\
-                 <text x=\"{:.1}\" y=\"{}\">{:.*}</text>",
-                LEFT - 6,
-                y + 12,
-                implementation.name,
-                BAR - 3,
-                COLOURS[row % COLOURS.len()],
-                LEFT as f64 + width + 6.0,
-                y + 12,
-                column.digits,
-                spread.median
-            );
-        }
-    }
-    svg + "</svg>\n"
-}
-
 /// The middle and the ends of what was measured.
-struct Spread {
-    median: f64,
+pub(super) struct Spread {
+    pub(super) median: f64,
     least: f64,
     most: f64,
 }
 
 impl Spread {
-    fn of(column: &Column, figures: &[Figures]) -> Option<Self> {
-        let mut values: Vec<_> = figures.iter().map(column.value).collect();
+    pub(super) fn of(column: &Column, figures: &[Figures]) -> Option<Self> {
+        let mut values: Vec<_> = figures.iter().filter_map(column.value).collect();
         values.sort_by(f64::total_cmp);
         let (least, most) = (*values.first()?, *values.last()?);
         let middle = values.len() / 2;
@@ -101,17 +60,38 @@ impl Spread {
 
 #[cfg(test)]
 mod tests {
+    use super::super::figures::Udp;
     use super::*;
+
+    fn implementation() -> Implementation {
+        let (command, no_offload) = (String::new(), String::new());
+        Implementation { name: "some".to_owned(), command, no_offload }
+    }
 
     #[test]
     fn the_table_has_medians_and_ranges() {
-        let implementation = Implementation { name: "some", command: String::new() };
-        let figures = [3.0, 1.0, 2.5].map(|tcp| Figures { tcp, ..Figures::default() }).to_vec();
-        let results = [(&implementation, figures)];
-        let table = table(&results);
-        assert!(table.contains("| some | 2.50 [1.00-3.00] | 0.00 [0.00-0.00] |"), "{table}");
+        let implementation = implementation();
+        let turn = |tcp| Figures { tcp: Some(tcp), ..Figures::default() };
+        let results = [(&implementation, [3.0, 1.0, 2.5].map(turn).to_vec())];
+        assert_eq!(
+            table(&results),
+            "| implementation | TCP 1, Gbit/s |\n|---|---|\n| some | 2.50 [1.00-3.00] |\n"
+        );
         let even = Spread::of(&COLUMNS[0], &results[0].1[1..]).map(|spread| spread.median);
         assert_eq!(even, Some(1.75));
-        assert!(plot(&results).ends_with("</svg>\n"));
+    }
+
+    #[test]
+    fn what_was_measured_in_one_round_of_one_has_a_column() {
+        let implementation = implementation();
+        let measured = Udp { loss_free: Some(99.6), ..Udp::default() };
+        let turn = Figures { udp_small: measured, ..Figures::default() };
+        let results = [
+            (&implementation, vec![Figures::default(), turn]),
+            (&implementation, vec![Figures::default()]),
+        ];
+        let table = table(&results);
+        assert!(table.starts_with("| implementation | loss-free 64 B, kpps |\n"), "{table}");
+        assert!(table.ends_with("| some | 100 [100-100] |\n| some | - |\n"), "{table}");
     }
 }
