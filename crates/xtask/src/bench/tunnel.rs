@@ -87,7 +87,9 @@ pub(super) fn run(options: &Options) -> Result<()> {
         }
     }
     println!("\n{}", report::table(&results));
-    println!("Loss-free: at most {} % lost.", 100.0 * rate::MAX_LOSS);
+    if tests.contains(&Test::LossFree) {
+        println!("Loss-free: at most {} % lost.", 100.0 * rate::MAX_LOSS);
+    }
     if noisy > 0 {
         println!("{noisy} turns began on a busy machine: take ratios, not figures.");
     }
