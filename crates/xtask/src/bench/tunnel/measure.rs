@@ -21,8 +21,8 @@ pub(super) struct Plan<'a> {
     pub(super) is_pinned: bool,
 }
 
-/// How long each rate is tried in the search for the best one.
-const TRY: Duration = Duration::from_secs(2);
+/// How long a rate is tried, once or twice, in the search for the best one.
+const TRY: Duration = Duration::from_secs(1);
 
 /// Measures everything that is planned, once.
 pub(super) fn turn(
