@@ -10,6 +10,7 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use wg_noise::{Instant, Keypair, Message, TRANSPORT_HEADER_LEN};
 
+use crate::busy_poll::BusyPoll;
 use crate::engine::{ERROR_PAUSE, Engine, FIRST_LANE};
 use crate::join::Joiner;
 use crate::peer::Peer;
@@ -48,11 +49,15 @@ pub(crate) fn run(engine: &Arc<Engine>, sockets: &Sockets, which: usize) {
     let Some(inlet) = sockets.inlets().nth(which) else { return };
     let mut batch = ReceivedBatch::new();
     let mut opened = Opened::default();
+    let mut busy_poll = BusyPoll::new();
     let mut kept = None;
     loop {
         let reader = kept.take().unwrap_or_else(|| inlet.turns.reader());
         if sockets.is_closed() {
             return;
+        }
+        if inlet.lane.is_some() {
+            busy_poll.until_readable(inlet.as_fd());
         }
         match batch.receive(inlet.as_fd()) {
             Ok(count) => {
@@ -164,7 +169,7 @@ fn accept(engine: &Arc<Engine>, batch: &mut ReceivedBatch, opened: &mut Opened, 
             let pairs = packets[range.clone()].iter().zip(&*fresh);
             pairs.filter(|(_, fresh)| **fresh).map(|(packet, _)| *packet)
         };
-        let Some(last) = taken().last() else { continue };
+        let Some(last) = taken().next_back() else { continue };
         if let Some(endpoint) = batch.endpoint(last.datagram)
             && endpoint.is_usable()
         {

@@ -7,6 +7,7 @@ mod admission;
 mod allowed_ips;
 mod allowed_ips_snapshots;
 mod apply;
+mod busy_poll;
 mod checksum;
 mod clock;
 mod configuration;

@@ -17,6 +17,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use wg_noise::{Instant, Keypair, TRANSPORT_HEADER_LEN, TRANSPORT_OVERHEAD, Wanted, padded_len};
 
 use crate::allowed_ips::AllowedIps;
+use crate::busy_poll::BusyPoll;
 use crate::cut::{self, Cut};
 use crate::datagrams::{Datagram, SendFailure, Sender};
 use crate::endpoint::Endpoint;
@@ -146,12 +147,13 @@ impl Batch {
 /// gone.
 pub(crate) fn run(engine: &Arc<Engine>, lane: usize, turns: &Turns) {
     let mut batch = Batch::new(lane);
+    let mut busy_poll = BusyPoll::new();
     let mut kept = None;
     while !engine.is_stopping() {
         let reader = kept.take().unwrap_or_else(|| turns.reader());
         match batch.read(engine) {
             Ok(0) => {
-                if !wait(engine, lane) {
+                if !busy_poll.until_readable(engine.tun.queue(lane)) && !wait(engine, lane) {
                     return;
                 }
                 kept = Some(reader);
