@@ -1,8 +1,12 @@
 //! Which peer an inner address belongs to: the longest matching prefix.
 
+use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use prefix_trie::PrefixMap;
+use prefix_trie::{Prefix, PrefixMap};
+
+use crate::keyed_hash::KeyedHash;
 
 /// A range of inner addresses, with the bits behind the prefix clear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,13 +47,13 @@ impl AllowedIp {
 /// Prefixes of both families and what they belong to.
 #[derive(Clone)]
 pub struct AllowedIps<T> {
-    v4: PrefixMap<(u32, u8), T>,
-    v6: PrefixMap<(u128, u8), T>,
+    v4: Family<u32, T, 32>,
+    v6: Family<u128, T, 128>,
 }
 
 impl<T> Default for AllowedIps<T> {
     fn default() -> Self {
-        Self { v4: PrefixMap::new(), v6: PrefixMap::new() }
+        Self { v4: Family::default(), v6: Family::default() }
     }
 }
 
@@ -57,8 +61,8 @@ impl<T> AllowedIps<T> {
     /// The owner of the longest prefix that holds `address`.
     pub fn find(&self, address: IpAddr) -> Option<&T> {
         match address {
-            IpAddr::V4(v4) => self.v4.get_lpm(&(v4.to_bits(), 32)).map(|(_, owner)| owner),
-            IpAddr::V6(v6) => self.v6.get_lpm(&(v6.to_bits(), 128)).map(|(_, owner)| owner),
+            IpAddr::V4(v4) => self.v4.find(v4.to_bits()),
+            IpAddr::V6(v6) => self.v6.find(v6.to_bits()),
         }
     }
 
@@ -75,25 +79,77 @@ impl<T> AllowedIps<T> {
     /// The owner of exactly this prefix.
     pub fn get(&self, ip: &AllowedIp) -> Option<&T> {
         match ip.address {
-            IpAddr::V4(v4) => self.v4.get(&(v4.to_bits(), ip.cidr)),
-            IpAddr::V6(v6) => self.v6.get(&(v6.to_bits(), ip.cidr)),
+            IpAddr::V4(v4) => self.v4.get(v4.to_bits(), ip.cidr),
+            IpAddr::V6(v6) => self.v6.get(v6.to_bits(), ip.cidr),
         }
     }
 
     /// Gives a prefix to `owner`; returns who had it.
     pub fn insert(&mut self, ip: AllowedIp, owner: T) -> Option<T> {
         match ip.address {
-            IpAddr::V4(v4) => self.v4.insert((v4.to_bits(), ip.cidr), owner),
-            IpAddr::V6(v6) => self.v6.insert((v6.to_bits(), ip.cidr), owner),
+            IpAddr::V4(v4) => self.v4.insert(v4.to_bits(), ip.cidr, owner),
+            IpAddr::V6(v6) => self.v6.insert(v6.to_bits(), ip.cidr, owner),
         }
     }
 
     /// Takes a prefix from whoever has it.
     pub fn remove(&mut self, ip: &AllowedIp) -> Option<T> {
         match ip.address {
-            IpAddr::V4(v4) => self.v4.remove(&(v4.to_bits(), ip.cidr)),
-            IpAddr::V6(v6) => self.v6.remove(&(v6.to_bits(), ip.cidr)),
+            IpAddr::V4(v4) => self.v4.remove(v4.to_bits(), ip.cidr),
+            IpAddr::V6(v6) => self.v6.remove(v6.to_bits(), ip.cidr),
         }
+    }
+}
+
+/// Prefixes of one family, whose addresses have `BITS` bits. Most of many are whole addresses:
+/// where one of these matches, nothing is longer, and a hash finds it at once.
+#[derive(Clone)]
+struct Family<A, T, const BITS: u8> {
+    addresses: HashMap<A, T, KeyedHash>,
+    ranges: PrefixMap<(A, u8), T>,
+}
+
+impl<A, T, const BITS: u8> Default for Family<A, T, BITS> {
+    fn default() -> Self {
+        Self { addresses: HashMap::default(), ranges: PrefixMap::default() }
+    }
+}
+
+impl<A: Copy + Eq + Hash, T, const BITS: u8> Family<A, T, BITS>
+where
+    (A, u8): Prefix,
+{
+    fn find(&self, address: A) -> Option<&T> {
+        let whole = self.addresses.get(&address);
+        whole.or_else(|| self.ranges.get_lpm(&(address, BITS)).map(|(_, owner)| owner))
+    }
+
+    fn len(&self) -> usize {
+        self.addresses.len() + self.ranges.len()
+    }
+
+    fn get(&self, address: A, cidr: u8) -> Option<&T> {
+        if cidr == BITS { self.addresses.get(&address) } else { self.ranges.get(&(address, cidr)) }
+    }
+
+    fn insert(&mut self, address: A, cidr: u8, owner: T) -> Option<T> {
+        if cidr == BITS {
+            self.addresses.insert(address, owner)
+        } else {
+            self.ranges.insert((address, cidr), owner)
+        }
+    }
+
+    fn remove(&mut self, address: A, cidr: u8) -> Option<T> {
+        if cidr != BITS {
+            return self.ranges.remove(&(address, cidr));
+        }
+        let owner = self.addresses.remove(&address);
+        // Of a table that was large once, only what is needed is kept.
+        if self.addresses.len() < self.addresses.capacity() / 8 {
+            self.addresses.shrink_to(self.addresses.len() * 2);
+        }
+        owner
     }
 }
 
@@ -113,10 +169,12 @@ mod tests {
         ]
     }
 
+    /// As many whole addresses, and almost whole ones, as others.
     fn allowed_ip() -> impl Strategy<Value = AllowedIp> {
-        (address(), 0..=128u8).prop_map(|(address, cidr)| {
-            let bits = if address.is_ipv4() { 33 } else { 129 };
-            AllowedIp::new(address, cidr % bits).unwrap()
+        let missing = prop_oneof![2 => Just(0), 1 => 1..4u8, 3 => 0..=128u8];
+        (address(), missing).prop_map(|(address, missing)| {
+            let bits = if address.is_ipv4() { 32 } else { 128 };
+            AllowedIp::new(address, bits - missing % (bits + 1)).unwrap()
         })
     }
 
@@ -149,6 +207,16 @@ mod tests {
                 prop_assert_eq!(trie.find(address), expected);
             }
         }
+    }
+
+    #[test]
+    fn a_table_that_was_large_lets_its_memory_go() {
+        let address = |number| AllowedIp::new(Ipv4Addr::from_bits(number).into(), 32).unwrap();
+        let mut ips = AllowedIps::default();
+        (0..10_000).for_each(|number| assert_eq!(ips.insert(address(number), number), None));
+        (10..10_000).for_each(|number| assert_eq!(ips.remove(&address(number)), Some(number)));
+        assert!(ips.v4.addresses.capacity() < 100, "{}", ips.v4.addresses.capacity());
+        (0..10).for_each(|number| assert_eq!(ips.get(&address(number)), Some(&number)));
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod inbound;
 mod index_table;
 mod inner;
 mod join;
+mod keyed_hash;
 mod lanes;
 mod link;
 mod link_message;
