@@ -1,7 +1,7 @@
 //! A peer's keypairs: previous, current and next (paper, section 6.3; kernel:
 //! `add_new_keypair` and `wg_noise_received_with_keypair`).
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arc_swap::ArcSwap;
 
@@ -9,8 +9,10 @@ use crate::keypair::Keypair;
 use crate::time::Instant;
 
 /// The snapshot that the data path reads, replaced as a whole.
-#[derive(Default)]
 pub(crate) struct Keypairs(ArcSwap<Slots>);
+
+/// One for all peers without a session, of whom there may be a hundred thousand.
+static EMPTY: LazyLock<Arc<Slots>> = LazyLock::new(Arc::default);
 
 #[derive(Default, Clone)]
 struct Slots {
@@ -20,6 +22,12 @@ struct Slots {
     current: Option<Arc<Keypair>>,
     /// Ours as responder, not to be used before the initiator has shown that it has the keys.
     next: Option<Arc<Keypair>>,
+}
+
+impl Default for Keypairs {
+    fn default() -> Self {
+        Self(ArcSwap::new(EMPTY.clone()))
+    }
 }
 
 impl Keypairs {
@@ -89,7 +97,9 @@ impl Keypairs {
     }
 
     pub(crate) fn clear(&self) {
-        self.0.store(Arc::default());
+        if !Arc::ptr_eq(&self.0.load(), &EMPTY) {
+            self.0.store(EMPTY.clone());
+        }
     }
 }
 

@@ -54,7 +54,8 @@ struct Handshake {
     /// Of the peer's static key and the local one named.
     static_static: Option<(PublicKey, StaticStatic)>,
     /// Our initiation that waits for its answer.
-    sent: Option<Initiated>,
+    /// Apart, since few of many peers have one.
+    sent: Option<Box<Initiated>>,
     macs: MacWriter,
     /// Of the last initiation that the peer had answered: its own time, and ours.
     latest_timestamp: Option<Tai64n>,
@@ -209,7 +210,7 @@ impl Peer {
             rng,
         )
         .ok()?;
-        handshake.sent = Some(Initiated { index, state, at: now });
+        handshake.sent = Some(Box::new(Initiated { index, state, at: now }));
         handshake.macs.add_macs(&self.public_key, &mut message, now);
         self.timers.draw_jitter(rng.next_u64());
         self.timers.handshake_initiated(now);
