@@ -35,6 +35,12 @@ pub(crate) struct Draft<T> {
     steps: Option<Vec<Step<T>>>,
 }
 
+/// Allowed IPs that have had their time.
+pub(crate) struct Replaced<T> {
+    _published: Option<Arc<AllowedIps<T>>>,
+    _spare: Option<Spare<T>>,
+}
+
 impl<T> Default for Snapshots<T> {
     fn default() -> Self {
         Self { current: ArcSwap::from_pointee(AllowedIps::default()), spare: Mutex::default() }
@@ -64,21 +70,27 @@ impl<T: Clone> Snapshots<T> {
         Draft { ips: AllowedIps::default(), steps: None }
     }
 
-    pub(crate) fn publish(&self, draft: Draft<T>) {
+    /// Puts a change in force. Returns what is of no further use, for the caller to drop when
+    /// there is time.
+    pub(crate) fn publish(&self, draft: Draft<T>) -> Replaced<T> {
         let Draft { ips, steps } = draft;
         let mut before = self.current.swap(Arc::new(ips));
-        let spare = steps.map(|steps| {
-            // At once if possible, so that removed peers are not kept.
-            let missing = match Arc::get_mut(&mut before) {
-                Some(ips) => {
-                    take_steps(ips, steps);
-                    Vec::new()
-                }
-                None => steps,
-            };
-            Spare { ips: before, missing }
-        });
-        *self.spare.lock().unwrap_or_else(PoisonError::into_inner) = spare;
+        let (spare, published) = match steps {
+            Some(steps) => {
+                // At once if possible, so that removed peers are not kept.
+                let missing = match Arc::get_mut(&mut before) {
+                    Some(ips) => {
+                        take_steps(ips, steps);
+                        Vec::new()
+                    }
+                    None => steps,
+                };
+                (Some(Spare { ips: before, missing }), None)
+            }
+            None => (None, Some(before)),
+        };
+        let mut slot = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        Replaced { _published: published, _spare: std::mem::replace(&mut *slot, spare) }
     }
 }
 
@@ -88,10 +100,10 @@ impl<T: Clone> Draft<T> {
         self.ips.get(ip)
     }
 
-    /// Gives a prefix to `owner`.
-    pub(crate) fn insert(&mut self, ip: AllowedIp, owner: T) {
+    /// Gives a prefix to `owner`; returns who had it.
+    pub(crate) fn insert(&mut self, ip: AllowedIp, owner: T) -> Option<T> {
         self.record(ip, Some(&owner));
-        self.ips.insert(ip, owner);
+        self.ips.insert(ip, owner)
     }
 
     /// Takes a prefix from whoever has it.
@@ -196,7 +208,7 @@ mod tests {
         let snapshots = Snapshots::default();
         let insert = |from: u32, to: u32| {
             let mut draft = snapshots.change();
-            (from..to).for_each(|number| draft.insert(ip(number), Counted(&clones)));
+            (from..to).for_each(|number| _ = draft.insert(ip(number), Counted(&clones)));
             snapshots.publish(draft);
         };
         insert(0, 1000);
@@ -214,7 +226,7 @@ mod tests {
         let snapshots = Snapshots::default();
         let owners: Vec<_> = (0..100).map(Arc::new).collect();
         let mut draft = snapshots.change();
-        owners.iter().for_each(|owner| draft.insert(ip(**owner), owner.clone()));
+        owners.iter().for_each(|owner| _ = draft.insert(ip(**owner), owner.clone()));
         snapshots.publish(draft);
         for owner in &owners[..10] {
             let mut draft = snapshots.change();

@@ -1,6 +1,7 @@
 //! Changing the configuration: everything that can fail first, then the change as a whole.
 
-use std::collections::HashSet;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -8,18 +9,29 @@ use nix::errno::Errno;
 use wg_noise::{CookieChecker, Instant, LocalStatic, PresharedKey, PublicKey, Wanted};
 
 use crate::allowed_ips::AllowedIp;
-use crate::allowed_ips_snapshots::Draft;
+use crate::allowed_ips_snapshots::{Draft, Replaced};
 use crate::clock;
-use crate::configuration::{Configuration, ConfiguredPeer, OwnedIps};
+use crate::configuration::{Configuration, ConfiguredPeer, OwnedIps, Peers};
 use crate::endpoint::Endpoint;
 use crate::engine::{Engine, Identity, Owner};
 use crate::inbound;
+use crate::keyed_hash::KeyedHash;
 use crate::peer::Peer;
 use crate::sockets::Sockets;
-use crate::update::{AllowedIpChange, ApplyError, PeerUpdate, Secret, Update};
+use crate::update::{ApplyError, PeerUpdate, Secret, Update};
 
 /// Kernel: `MAX_PEERS_PER_DEVICE`.
 const MAX_PEERS: usize = 1 << 20;
+
+/// What an update has taken out of use: nothing works with it any more, and it has no session.
+///
+/// Dropping it takes time in proportion to what it holds, for which nobody has to wait.
+#[derive(Default)]
+pub struct Removed {
+    all: Peers,
+    some: Vec<Arc<Peer>>,
+    _allowed_ips: Option<Replaced<Owner>>,
+}
 
 /// Bound sockets and the threads that read from them.
 pub(crate) struct Binding {
@@ -30,7 +42,7 @@ pub(crate) struct Binding {
 impl Engine {
     /// Applies an update as a whole, in the kernel's order: port and mark, removal of all peers,
     /// private key, peers.
-    pub(crate) fn apply(self: &Arc<Self>, update: Update) -> Result<(), ApplyError> {
+    pub(crate) fn apply(self: &Arc<Self>, update: Update) -> Result<Removed, ApplyError> {
         let mut configuration = self.configuration_mut();
         check_peer_count(&configuration, &update)?;
         let binding = self.prepare_sockets(&configuration, &update)?;
@@ -42,12 +54,12 @@ impl Engine {
             engine: self,
             configuration: &mut configuration,
             allowed_ips: None,
-            removed: Vec::new(),
+            removed: Removed::default(),
             wanted: Vec::new(),
             now: clock::now(),
         };
         if update.replace_peers {
-            change.remove_all();
+            change.remove_all(update.peers.len());
         }
         if let Some(key) = update.private_key {
             change.set_private_key(key);
@@ -55,11 +67,9 @@ impl Engine {
         for peer in update.peers {
             change.update_peer(peer);
         }
-        let Change { allowed_ips, removed, wanted, now, .. } = change;
-        if let Some(allowed_ips) = allowed_ips {
-            self.allowed_ips.publish(allowed_ips);
-        }
-        removed.iter().for_each(|peer| peer.remove());
+        let Change { allowed_ips, mut removed, wanted, now, .. } = change;
+        removed._allowed_ips = allowed_ips.map(|draft| self.allowed_ips.publish(draft));
+        removed.peers().for_each(Peer::remove);
         let link_up = configuration.link_up;
         let waiting = if was_unbound { configuration.waiting_peers() } else { Vec::new() };
         drop(configuration);
@@ -67,7 +77,7 @@ impl Engine {
         if link_up {
             wanted.iter().for_each(|(peer, wanted)| self.fulfil(peer, *wanted, now));
         }
-        Ok(())
+        Ok(removed)
     }
 
     /// Does what an update's port and mark need and can fail; leaves the old sockets in use.
@@ -177,6 +187,15 @@ impl Engine {
     }
 }
 
+impl Removed {
+    fn peers(&self) -> impl Iterator<Item = &Peer> {
+        self.all
+            .values()
+            .map(|configured| &*configured.peer)
+            .chain(self.some.iter().map(|peer| &**peer))
+    }
+}
+
 impl Binding {
     fn close(self) {
         self.sockets.close();
@@ -203,16 +222,17 @@ struct Change<'a> {
     engine: &'a Engine,
     configuration: &'a mut Configuration,
     allowed_ips: Option<Draft<Owner>>,
-    removed: Vec<Arc<Peer>>,
+    removed: Removed,
     wanted: Vec<(Arc<Peer>, Wanted)>,
     now: Instant,
 }
 
 impl Change<'_> {
-    fn remove_all(&mut self) {
+    /// Makes room for `count` peers in place of all.
+    fn remove_all(&mut self, count: usize) {
         self.allowed_ips = Some(self.engine.allowed_ips.change_all());
-        let peers = std::mem::take(&mut self.configuration.peers);
-        self.removed.extend(peers.into_values().map(|configured| configured.peer));
+        let peers = HashMap::with_capacity_and_hasher(count, KeyedHash::default());
+        self.removed.all = std::mem::replace(&mut self.configuration.peers, peers);
     }
 
     fn set_private_key(&mut self, key: Secret) {
@@ -246,29 +266,44 @@ impl Change<'_> {
             self.remove_peer(&key);
             return;
         }
-        if !self.configuration.peers.contains_key(&key) {
-            let identity = self.engine.identity.load();
-            let is_own = identity.as_ref().is_some_and(|own| *own.local.public_key() == key);
-            if update.update_only || is_own {
-                return;
+        let Configuration { peers, positions, staging, .. } = &mut *self.configuration;
+        let mut is_new = false;
+        let configured = match peers.entry(key) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(_) if update.update_only => return,
+            Entry::Vacant(entry) => {
+                let identity = self.engine.identity.load();
+                if identity.as_ref().is_some_and(|own| *own.local.public_key() == key) {
+                    return;
+                }
+                is_new = true;
+                let endpoint = update.endpoint.map(Endpoint::from);
+                let configured = ConfiguredPeer {
+                    peer: Arc::new(Peer::new(key, staging.clone(), endpoint)),
+                    position: positions.next(),
+                    preshared_key: None,
+                    allowed_ips: OwnedIps::default(),
+                };
+                log::debug!("{} added", configured.peer);
+                entry.insert(configured)
             }
-            let position = self.configuration.next_position();
-            let configured = ConfiguredPeer {
-                peer: Arc::new(Peer::new(key, self.configuration.staging.clone())),
-                position,
-                preshared_key: None,
-                allowed_ips: OwnedIps::default(),
-            };
-            log::debug!("{} added", configured.peer);
-            self.configuration.peers.insert(key, configured);
+        };
+        let mut former_owners = Vec::new();
+        if update.replace_allowed_ips || !update.allowed_ips.is_empty() {
+            let draft = self.allowed_ips.get_or_insert_with(|| self.engine.allowed_ips.change());
+            if update.replace_allowed_ips {
+                let ips = OwnedIps::with_capacity(update.allowed_ips.len());
+                let former = std::mem::replace(&mut configured.allowed_ips, ips);
+                former.iter().for_each(|ip| draft.remove(&ip));
+            }
+            for change in &update.allowed_ips {
+                if change.remove {
+                    take_ip(configured, &change.ip, draft);
+                } else {
+                    former_owners.extend(give_ip(configured, change.ip, positions.next(), draft));
+                }
+            }
         }
-        if update.replace_allowed_ips {
-            self.take_all_ips(&key);
-        }
-        for change in &update.allowed_ips {
-            self.change_ip(&key, change);
-        }
-        let Some(configured) = self.configuration.peers.get_mut(&key) else { return };
         let peer = &configured.peer;
         if let Some(preshared_key) = update.preshared_key {
             let preshared_key = (!preshared_key.is_zero()).then_some(preshared_key);
@@ -277,7 +312,8 @@ impl Change<'_> {
             peer.noise.set_preshared_key(for_handshakes);
             configured.preshared_key = preshared_key;
         }
-        let mut wanted = Wanted { staged: true, ..Wanted::default() };
+        // Nobody has had anything to send to a new peer.
+        let mut wanted = Wanted { staged: !is_new, ..Wanted::default() };
         if let Some(seconds) = update.persistent_keepalive {
             let more = peer.noise.set_persistent_keepalive(seconds, self.now);
             wanted.keepalive |= more.keepalive;
@@ -288,14 +324,21 @@ impl Change<'_> {
             wanted.keepalive |= peer.endpoint().is_none() && peer.noise.persistent_keepalive() > 0;
             peer.set_endpoint(Endpoint::from(address));
         }
-        self.wanted.push((peer.clone(), wanted));
+        if wanted != Wanted::default() {
+            self.wanted.push((peer.clone(), wanted));
+        }
+        for former in former_owners {
+            if let Some(configured) = peers.get_mut(former.peer.noise.public_key()) {
+                configured.allowed_ips.remove(former.position);
+            }
+        }
     }
 
     fn remove_peer(&mut self, key: &PublicKey) {
         self.take_all_ips(key);
         if let Some(configured) = self.configuration.peers.remove(key) {
             log::debug!("{} removed", configured.peer);
-            self.removed.push(configured.peer);
+            self.removed.some.push(configured.peer);
         }
     }
 
@@ -307,35 +350,33 @@ impl Change<'_> {
         }
     }
 
-    fn change_ip(&mut self, key: &PublicKey, change: &AllowedIpChange) {
-        let Some(configured) = self.configuration.peers.get(key) else { return };
-        let peer = configured.peer.clone();
-        let owner = self.allowed_ips().get(&change.ip).cloned();
-        let is_ours = owner.as_ref().is_some_and(|owner| Arc::ptr_eq(&owner.peer, &peer));
-        if is_ours != change.remove {
-            return;
-        }
-        if let Some(owner) = owner {
-            self.allowed_ips().remove(&change.ip);
-            let former = self.configuration.peers.get_mut(owner.peer.noise.public_key());
-            if let Some(former) = former {
-                former.allowed_ips.remove(owner.position);
-            }
-        }
-        if !change.remove {
-            self.give_ip(key, peer, change.ip);
-        }
-    }
-
-    fn give_ip(&mut self, key: &PublicKey, peer: Arc<Peer>, ip: AllowedIp) {
-        let position = self.configuration.next_position();
-        self.allowed_ips().insert(ip, Owner { peer, position });
-        if let Some(configured) = self.configuration.peers.get_mut(key) {
-            configured.allowed_ips.push(position, ip);
-        }
-    }
-
     fn allowed_ips(&mut self) -> &mut Draft<Owner> {
         self.allowed_ips.get_or_insert_with(|| self.engine.allowed_ips.change())
     }
+}
+
+/// Takes an allowed IP from a peer that has it.
+fn take_ip(configured: &mut ConfiguredPeer, ip: &AllowedIp, draft: &mut Draft<Owner>) {
+    let owner = draft.get(ip).filter(|owner| Arc::ptr_eq(&owner.peer, &configured.peer));
+    if let Some(position) = owner.map(|owner| owner.position) {
+        draft.remove(ip);
+        configured.allowed_ips.remove(position);
+    }
+}
+
+/// Gives an allowed IP to a peer, and returns whom it was taken from.
+fn give_ip(
+    configured: &mut ConfiguredPeer,
+    ip: AllowedIp,
+    position: u64,
+    draft: &mut Draft<Owner>,
+) -> Option<Owner> {
+    let former = draft.insert(ip, Owner { peer: configured.peer.clone(), position });
+    if let Some(same) = former.as_ref().filter(|owner| Arc::ptr_eq(&owner.peer, &configured.peer)) {
+        // It keeps its place.
+        draft.insert(ip, same.clone());
+        return None;
+    }
+    configured.allowed_ips.push(position, ip);
+    former
 }

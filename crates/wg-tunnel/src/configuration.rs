@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use wg_noise::{PublicKey, StagingBudget};
 
 use crate::allowed_ips::AllowedIp;
+use crate::keyed_hash::KeyedHash;
 use crate::peer::Peer;
 use crate::update::Secret;
 
@@ -18,13 +19,20 @@ pub(crate) struct Configuration {
     pub(crate) listen_port: u16,
     pub(crate) fwmark: u32,
     pub(crate) link_up: bool,
-    pub(crate) peers: HashMap<PublicKey, ConfiguredPeer>,
+    pub(crate) peers: Peers,
     /// The threads that read from the sockets now bound.
     pub(crate) receivers: Vec<JoinHandle<()>>,
     /// Shared by all peers.
     pub(crate) staging: Arc<StagingBudget>,
-    next_position: u64,
+    pub(crate) positions: Positions,
 }
+
+/// The peers by their public keys.
+pub(crate) type Peers = HashMap<PublicKey, ConfiguredPeer, KeyedHash>;
+
+/// Places in the order of peers and of allowed IPs.
+#[derive(Default)]
+pub(crate) struct Positions(u64);
 
 /// A peer and what only the configuration knows of it.
 pub(crate) struct ConfiguredPeer {
@@ -35,12 +43,6 @@ pub(crate) struct ConfiguredPeer {
 }
 
 impl Configuration {
-    /// The next place in the order of peers or allowed IPs.
-    pub(crate) fn next_position(&mut self) -> u64 {
-        self.next_position += 1;
-        self.next_position
-    }
-
     /// The peers that have something to send once there are sockets.
     pub(crate) fn waiting_peers(&self) -> Vec<Arc<Peer>> {
         self.peers
@@ -48,6 +50,14 @@ impl Configuration {
             .map(|configured| configured.peer.clone())
             .filter(|peer| peer.noise.persistent_keepalive() > 0 || peer.noise.has_staged())
             .collect()
+    }
+}
+
+impl Positions {
+    /// A place behind all others.
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 += 1;
+        self.0
     }
 }
 
@@ -60,6 +70,11 @@ pub(crate) struct OwnedIps {
 }
 
 impl OwnedIps {
+    /// None yet, with room for `count`.
+    pub(crate) fn with_capacity(count: usize) -> Self {
+        Self { entries: Vec::with_capacity(count), gaps: 0 }
+    }
+
     /// Appends; positions must rise.
     pub(crate) fn push(&mut self, position: u64, ip: AllowedIp) {
         debug_assert!(self.entries.last().is_none_or(|(last, _)| *last < position));

@@ -275,7 +275,7 @@ mod tests {
     }
 
     fn peer(byte: u8) -> Arc<Peer> {
-        Arc::new(Peer::new([byte; 32].into(), Arc::default()))
+        Arc::new(Peer::new([byte; 32].into(), Arc::default(), None))
     }
 
     #[test]
@@ -298,7 +298,8 @@ mod tests {
             fn release(&self, _: u32) {}
         }
         let local = wg_noise::LocalStatic::new(&[1; 32]);
-        let peer = Peer::new(*wg_noise::LocalStatic::new(&[2; 32]).public_key(), Arc::default());
+        let peer =
+            Peer::new(*wg_noise::LocalStatic::new(&[2; 32]).public_key(), Arc::default(), None);
         let index = wg_noise::LocalIndex::new(1, Arc::new(Anywhere));
         let wall = Tai64n::from_unix(std::time::Duration::ZERO);
         let now = clock::now();

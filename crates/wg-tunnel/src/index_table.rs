@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     fn peer(byte: u8) -> Arc<Peer> {
-        Arc::new(Peer::new([byte; 32].into(), Arc::default()))
+        Arc::new(Peer::new([byte; 32].into(), Arc::default(), None))
     }
 
     #[test]

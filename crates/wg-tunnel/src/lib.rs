@@ -47,6 +47,7 @@ mod update;
 mod virtio;
 
 pub use allowed_ips::{AllowedIp, AllowedIps};
+pub use apply::Removed;
 pub use lanes::{BadLanes, Lanes};
 pub use offloads::{Offloads, UnknownOffload};
 pub use status::{PeerStatus, Status};

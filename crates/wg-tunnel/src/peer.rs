@@ -27,10 +27,14 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    pub(crate) fn new(public_key: PublicKey, staging: Arc<StagingBudget>) -> Self {
+    pub(crate) fn new(
+        public_key: PublicKey,
+        staging: Arc<StagingBudget>,
+        endpoint: Option<Endpoint>,
+    ) -> Self {
         Self {
             noise: wg_noise::Peer::with_budget(public_key, staging),
-            endpoint: ArcSwapOption::empty(),
+            endpoint: ArcSwapOption::new(endpoint.map(Arc::new)),
             rx_bytes: AtomicU64::new(0),
             tx_bytes: AtomicU64::new(0),
             removed: AtomicBool::new(false),
@@ -124,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_removed_peer_has_nothing_left_to_do() {
-        let peer = Peer::new([7; 32].into(), Arc::default());
+        let peer = Peer::new([7; 32].into(), Arc::default(), None);
         peer.noise.stage(&[1; 100]);
         let _ = peer.noise.set_persistent_keepalive(25, Instant::from_nanos(1));
         assert!(peer.noise.deadline().is_some() && !peer.is_removed());
@@ -143,7 +147,7 @@ mod tests {
         let index = || LocalIndex::new(1, Arc::new(Anywhere));
         let (here, there) = (LocalStatic::new(&[1; 32]), LocalStatic::new(&[2; 32]));
         let (now, rng) = (Instant::from_nanos(1), &mut UnwrapErr(SysRng));
-        let peer = Peer::new(*there.public_key(), Arc::default());
+        let peer = Peer::new(*there.public_key(), Arc::default(), None);
         peer.noise.set_preshared_key(Some(PresharedKey::from([5; 32])));
         peer.remove();
         // A far end without one agrees with it.

@@ -151,7 +151,8 @@ mod tests {
         let sockets = sockets(LANES);
         let address = sockets[0].local_addr().unwrap();
         let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let (indices, peer) = (Indices::new(), Arc::new(Peer::new([7; 32].into(), Arc::default())));
+        let (indices, peer) =
+            (Indices::new(), Arc::new(Peer::new([7; 32].into(), Arc::default(), None)));
         let sessions: Vec<_> = (0..SESSIONS).map(|_| indices.allocate(&peer).unwrap()).collect();
         let mut expected: [Vec<Vec<u8>>; LANES + 1] = Default::default();
         for counter in 0..3u64 {

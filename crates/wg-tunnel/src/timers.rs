@@ -185,7 +185,7 @@ mod tests {
 
     /// A peer whose keepalive is due so many seconds after the start.
     fn peer(byte: u8, seconds: u16) -> Arc<Peer> {
-        let peer = Arc::new(Peer::new([byte; 32].into(), Arc::default()));
+        let peer = Arc::new(Peer::new([byte; 32].into(), Arc::default(), None));
         let _ = peer.noise.set_persistent_keepalive(seconds, at(0));
         peer
     }

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use crate::apply::Removed;
 use crate::engine::Engine;
 use crate::handshakes::Handshakes;
 use crate::lanes::Lanes;
@@ -56,11 +57,12 @@ impl Tunnel {
         Ok(tunnel)
     }
 
-    /// Changes the configuration, whole or not at all.
+    /// Changes the configuration, whole or not at all. Returns what was removed, which may be many
+    /// peers, for the caller to drop when nobody waits.
     ///
     /// # Errors
     /// When the port cannot be bound, packets cannot be marked, or there are too many peers.
-    pub fn apply(&self, update: Update) -> Result<(), ApplyError> {
+    pub fn apply(&self, update: Update) -> Result<Removed, ApplyError> {
         self.engine.sync_link();
         self.engine.apply(update)
     }

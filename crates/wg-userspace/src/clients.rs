@@ -145,6 +145,7 @@ fn serve(interface: &str, tunnel: &Tunnel, connection: &Connection) -> anyhow::R
         };
         let mut answer = SecretWriter::new(connection);
         let is_large;
+        let mut removed = None;
         match request {
             Request::Get => {
                 let device = connection.work(|| device::from_status(interface, tunnel.status()));
@@ -153,14 +154,22 @@ fn serve(interface: &str, tunnel: &Tunnel, connection: &Connection) -> anyhow::R
             }
             Request::Set(update) => {
                 is_large = update.peers.len() >= MANY_PEERS;
-                let result = connection.work(|| tunnel.apply(device::to_update(update)));
-                if let Err(error) = &result {
-                    log::error!("{error}");
-                }
-                write_errno(&mut answer, result.map_or_else(|error| error.errno(), |()| 0))?;
+                let errno = match connection.work(|| tunnel.apply(device::to_update(update))) {
+                    Ok(taken_away) => {
+                        removed = Some(taken_away);
+                        0
+                    }
+                    Err(error) => {
+                        log::error!("{error}");
+                        error.errno()
+                    }
+                };
+                write_errno(&mut answer, errno)?;
             }
         }
         answer.flush()?;
+        // What there was before may be much to take down: the client does not wait for that.
+        drop(removed);
         if is_large {
             give_memory_back();
         }
