@@ -3,6 +3,7 @@
 //! All cases share the guests, so they are one program.
 
 mod backend;
+mod clock;
 mod compliance;
 mod cookie;
 mod interop;

@@ -60,6 +60,8 @@ struct Handshake {
     /// Of the last initiation that the peer had answered: its own time, and ours.
     latest_timestamp: Option<Tai64n>,
     latest_initiation: Option<Instant>,
+    /// Of our last initiation.
+    sent_timestamp: Option<Tai64n>,
 }
 
 struct Initiated {
@@ -114,7 +116,7 @@ impl Peer {
     /// static key: the interface went down, its private key changed, or the peer is removed.
     ///
     /// Keeps the preshared key, the interval of the persistent keepalive (whose timer starts with
-    /// the next packet) and the last timestamp, without which old initiations could be replayed.
+    /// the next packet) and the last timestamps, without which old initiations could be replayed.
     pub fn reset(&self) {
         let mut handshake = self.lock();
         handshake.sent = None;
@@ -187,6 +189,11 @@ impl Peer {
 
     /// The first message of a new handshake, `None` when one was sent less than REKEY_TIMEOUT
     /// (5 s) ago or the peer's key is invalid. `index` is dropped when not used.
+    ///
+    /// Its timestamp is `wall`, or a little later than that of the last initiation if that is not
+    /// earlier: the peer refuses a timestamp that does not rise, and a clock that was set back
+    /// would stop handshakes until it is where it was (as it does in the kernel, which sends what
+    /// the clock shows).
     pub fn initiate(
         &self,
         local: &LocalStatic,
@@ -201,6 +208,8 @@ impl Peer {
         }
         self.timers.handshake_attempted(now);
         let static_static = handshake.static_static(local, &self.public_key).ok()?;
+        let wall = handshake.sent_timestamp.map_or(wall, |last| wall.max(last.successor()));
+        handshake.sent_timestamp = Some(wall);
         let (state, mut message) = SentInitiation::create(
             local,
             &self.public_key,

@@ -49,10 +49,27 @@ impl Tai64n {
     pub fn from_unix(since_epoch: Duration) -> Self {
         /// TAI64's label of the Unix epoch: 2^62 and the ten seconds that TAI was ahead then.
         const EPOCH: u64 = (1 << 62) + 10;
-        const STEP: u32 = 1 << (1_000_000_000 / INITIATIONS_PER_SECOND).ilog2();
 
         let seconds = EPOCH.wrapping_add(since_epoch.as_secs());
-        let nanos = since_epoch.subsec_nanos() & !(STEP - 1);
+        Self::new(seconds, since_epoch.subsec_nanos() & !(Self::STEP - 1))
+    }
+
+    /// The next one in time.
+    pub(crate) fn successor(self) -> Self {
+        let [a, b, c, d, e, f, g, h, i, j, k, l] = self.0;
+        let seconds = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+        let nanos = u32::from_be_bytes([i, j, k, l]).saturating_add(Self::STEP);
+        if nanos < 1_000_000_000 {
+            Self::new(seconds, nanos)
+        } else {
+            Self::new(seconds.saturating_add(1), 0)
+        }
+    }
+
+    /// Nanoseconds from one to the next.
+    const STEP: u32 = 1 << (1_000_000_000 / INITIATIONS_PER_SECOND).ilog2();
+
+    fn new(seconds: u64, nanos: u32) -> Self {
         let mut bytes = [0; 12];
         bytes[..8].copy_from_slice(&seconds.to_be_bytes());
         bytes[8..].copy_from_slice(&nanos.to_be_bytes());
@@ -85,6 +102,19 @@ mod tests {
         assert!(stamp(1, 0) < stamp(1, 1 << 24));
         assert!(stamp(1, 999_999_999) < stamp(2, 0));
         assert!(stamp(255, 0) < stamp(256, 0));
+    }
+
+    #[test]
+    fn a_successor_is_the_next_that_the_clock_shows() {
+        let start = Duration::new(5, 990_000_000);
+        let mut stamp = Tai64n::from_unix(start);
+        for millis in 1..3000 {
+            let shown = Tai64n::from_unix(start + Duration::from_millis(millis));
+            if shown != stamp {
+                assert_eq!(stamp.successor(), shown, "after {millis} ms");
+                stamp = shown;
+            }
+        }
     }
 
     #[test]

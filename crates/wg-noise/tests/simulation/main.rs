@@ -71,6 +71,10 @@ corners! {
     "paper 6.5; timers.c", a_restarted_peer_is_found_again;
     "nothing comes out twice on a network that loses, repeats and reorders",
     "paper 5.4.6; receive.c", a_bad_network_loses_and_reorders_but_never_repeats_or_changes;
+    "a wall clock that is set back, or forward and back, stops no handshake",
+    "paper 5.1; noise.c", a_wall_clock_that_jumps_stops_no_handshake;
+    "after a sleep there are no old keys, and each timer fires once",
+    "device.c, timers.c", after_a_sleep_there_is_one_new_handshake;
     "under load a cookie comes before a handshake",
     "paper 5.3; receive.c", a_host_under_load_wants_a_cookie_first;
     "both under load: the response needs a cookie, too",
@@ -454,6 +458,44 @@ fn what_is_left_of_a_handshake_is_zeroed_too() {
     network.run(540.0);
     assert_eq!(network.hosts[A].indices.in_use(), 0);
     assert_eq!(network.peer(A, B).deadline(), None);
+}
+
+fn a_wall_clock_that_jumps_stops_no_handshake() {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+    let mut network = connected(22);
+    let start = network.now;
+    let mut sent = Vec::new();
+    for wall in [network.wall - YEAR, network.wall + YEAR, network.wall] {
+        network.wall = wall;
+        sent.extend(stream(&mut network, A, B, 0.5, 130.0));
+        network.run(130.0);
+    }
+    network.run(1.0);
+    assert_eq!(network.delivered_ids(A, B)[1..], sent);
+    assert_eq!(network.sent_times(A, Kind::Initiation, start).len(), 3, "one for each renewal");
+    assert_eq!(network.sent_times(B, Kind::Response, start).len(), 3);
+}
+
+fn after_a_sleep_there_is_one_new_handshake() {
+    let mut network = connected(23);
+    let wanted = network.peer(A, B).set_persistent_keepalive(25, network.now);
+    network.obey(A, B, wanted);
+    // Until B has answered the data of the start with a keepalive.
+    network.run(12.0);
+    network.sleep(3600.0);
+    let awake = network.now;
+    assert!(network.peer(A, B).reserve(1, awake).is_none(), "the session is too old");
+    network.run(1.0);
+    assert_eq!(network.sent_times(A, Kind::Initiation, awake), [0.0]);
+    assert_eq!(network.sent_times(B, Kind::Response, awake).len(), 1);
+    assert_eq!(network.sent_times(A, Kind::Keepalive, awake).len(), 1);
+    assert_eq!(network.sent_times(B, Kind::Keepalive, awake).len(), 0);
+    for host in [A, B] {
+        assert_eq!(network.hosts[host].indices.in_use(), 1, "the old keys are zeroed");
+    }
+    let revived = network.send(B, A);
+    network.run(1.0);
+    assert_eq!(network.delivered_ids(B, A), [revived]);
 }
 
 fn a_host_under_load_wants_a_cookie_first() {

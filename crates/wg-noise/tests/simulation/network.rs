@@ -73,6 +73,8 @@ pub(crate) struct Delivered {
 
 pub(crate) struct Network {
     pub(crate) now: Instant,
+    /// What the hosts' wall clocks showed at the start, since the Unix epoch.
+    pub(crate) wall: Duration,
     pub(crate) conditions: Conditions,
     pub(crate) hosts: Vec<Host>,
     pub(crate) sent: Vec<Sent>,
@@ -149,6 +151,7 @@ impl Network {
         });
         Self {
             now: Instant::from_nanos(1_000_000_000),
+            wall: Duration::from_secs(1_700_000_000),
             conditions: Conditions::clean(),
             hosts: hosts.collect(),
             sent: Vec::new(),
@@ -190,6 +193,11 @@ impl Network {
             }
         }
         self.now = end;
+    }
+
+    /// Lets `seconds` pass in which nobody does anything, as when the machines are suspended.
+    pub(crate) fn sleep(&mut self, seconds: f64) {
+        self.now = self.now + Duration::from_secs_f64(seconds);
     }
 
     /// Does what a peer asked for, as an engine would.
@@ -410,7 +418,7 @@ impl Network {
     }
 
     fn unix(&self) -> Duration {
-        Duration::from_secs(1_700_000_000) + Duration::from_nanos(self.now.as_nanos())
+        self.wall + Duration::from_nanos(self.now.as_nanos())
     }
 }
 
