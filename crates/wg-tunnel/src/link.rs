@@ -80,6 +80,7 @@ impl Watched {
     fn drain(&self) -> Result<Vec<Event>, Errno> {
         let mut buffer = vec![0; BUFFER];
         let mut all = Vec::new();
+        let mut lost = false;
         loop {
             match recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
                 Ok(length) => {
@@ -88,10 +89,14 @@ impl Watched {
                         return Ok(all);
                     }
                 }
+                // Messages were lost: ask again, now that the socket has room for the answer.
+                Err(Errno::EAGAIN) if lost => {
+                    lost = false;
+                    self.request()?;
+                }
                 Err(Errno::EAGAIN) => return Ok(all),
                 Err(Errno::EINTR) => {}
-                // Messages were lost: ask again.
-                Err(Errno::ENOBUFS) => self.request()?,
+                Err(Errno::ENOBUFS) => lost = true,
                 Err(errno) => return Err(errno),
             }
         }

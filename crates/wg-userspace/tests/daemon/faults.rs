@@ -6,32 +6,33 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use nix::sys::signal::{Signal, kill};
 use testbed::{Host, Ping, eventually};
 use wg_config::PublicKey;
 use wg_control::{DeviceUpdate, PeerUpdate};
 
-use crate::pair::{Outside, Pair, WG, inner_v4, only, private_key, public_key};
+use crate::pair::{Outside, Pair, WG, inner_v4, only, private_key, public_key, set_flags};
 use crate::privileges::{status_word, threads};
 use crate::{PATIENCE, uapi};
 
 /// A pair whose first host logs to `/run/log`.
-fn logging_pair() -> Result<Pair> {
+pub(crate) fn logging_pair() -> Result<Pair> {
     let script = "LOG_LEVEL=verbose exec wg-userspace $1 > /run/log 2>&1";
     Pair::with_script(script, "sh /run/start", "wg-userspace", Outside::V4)
 }
 
-fn logged(host: &Host, what: &str) -> Result<()> {
+pub(crate) fn logged(host: &Host, what: &str) -> Result<()> {
     eventually(what, PATIENCE, || host.read_file("/run/log").ok()?.contains(what).then_some(()))
 }
 
 /// Pings once; the reply may stay away.
-fn ping_once(pair: &Pair) -> Result<bool> {
+pub(crate) fn ping_once(pair: &Pair) -> Result<bool> {
     let ping = Ping { count: 1, patience: Duration::from_millis(200), ..Ping::default() };
     Ok(pair.a.ping_with(inner_v4(2), ping)?.loss() == 0)
 }
 
 /// Pings until there is a reply again, then wants every one.
-fn recovers(pair: &Pair) -> Result<()> {
+pub(crate) fn recovers(pair: &Pair) -> Result<()> {
     eventually("a reply", PATIENCE, || ping_once(pair).ok()?.then_some(()))?;
     pair.ping()
 }
@@ -62,6 +63,30 @@ fn a_network_that_goes_and_comes_back() -> Result<()> {
     pair.a.run("ip address flush dev eth0")?.success()?;
     ensure!(!ping_once(&pair)?);
     pair.a.add_address("eth0", "192.0.2.7/24")?;
+    recovers(&pair)
+}
+
+/// The kernel drops what it has to say about links when it is not heard; the daemon then asks.
+#[test]
+fn lost_messages_about_links() -> Result<()> {
+    let pair = logging_pair()?;
+    pair.ping()?;
+    let daemon = threads(&pair.a)?[0];
+    kill(daemon, Signal::SIGSTOP)?;
+    pair.a.run("ip tuntap add noise mode tun")?.success()?;
+    pair.a.in_network(|| -> Result<()> {
+        for _ in 0..1000 {
+            set_flags("noise", nix::libc::IFF_UP)?;
+            set_flags("noise", 0)?;
+        }
+        set_flags(WG, 0)?;
+        Ok(())
+    })?;
+    kill(daemon, Signal::SIGCONT)?;
+    let is_free = || std::net::UdpSocket::bind(("0.0.0.0", 1111)).ok();
+    pair.a.in_network(|| eventually("the sockets' end", PATIENCE, is_free))?;
+    pair.a.set_up(WG)?;
+    pair.a.run(&format!("ip address replace fd09::1/64 dev {WG} nodad"))?.success()?;
     recovers(&pair)
 }
 

@@ -5,6 +5,7 @@ mod failures;
 mod faults;
 mod flood;
 mod inherited;
+mod injected_errors;
 mod interop;
 mod lifetime;
 mod pair;
