@@ -380,6 +380,17 @@ pub(crate) fn congestion_met_outside_is_told_inside() {
     }
 }
 
+pub(crate) fn the_outer_packet_may_be_cut() {
+    let (_scene, far) = Scene::connected(ONE);
+    // The path outside takes less than what fits the interface.
+    ip("link set lo mtu 1280");
+    let payload = [7; 1300];
+    inner().send_to(&payload, (THERE[0], 7)).unwrap();
+    let (_, packet) = far.receive_packet();
+    assert_eq!(packet[6] & 0x40, 0x40, "the inner one must not be cut");
+    assert_eq!(packet[28..][..payload.len()], payload);
+}
+
 pub(crate) fn handshakes_have_their_traffic_class() {
     let scene = Scene::new();
     let far = Far::new(ONE);

@@ -65,6 +65,8 @@ corners! {
     "RFC 6040; send.c", only_congestion_marks_go_outside;
     "congestion met outside is told inside",
     "RFC 6040; receive.c", congestion_met_outside_is_told_inside;
+    "the outer packet may be cut on its way, also where the inner one must not be",
+    "socket.c", the_outer_packet_may_be_cut;
     "handshake messages have the class AF41",
     "messages.h", handshakes_have_their_traffic_class;
     "a packet for nobody is answered with an ICMP error",
