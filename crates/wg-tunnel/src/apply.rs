@@ -3,7 +3,6 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use nix::errno::Errno;
 use wg_noise::{CookieChecker, Instant, LocalStatic, PresharedKey, PublicKey, Wanted};
@@ -14,7 +13,6 @@ use crate::clock;
 use crate::configuration::{Configuration, ConfiguredPeer, OwnedIps, Peers};
 use crate::endpoint::Endpoint;
 use crate::engine::{Engine, Identity, Owner};
-use crate::inbound;
 use crate::keyed_hash::KeyedHash;
 use crate::peer::Peer;
 use crate::sockets::Sockets;
@@ -33,23 +31,17 @@ pub struct Removed {
     _allowed_ips: Option<Replaced<Owner>>,
 }
 
-/// Bound sockets and the threads that read from them.
-pub(crate) struct Binding {
-    sockets: Arc<Sockets>,
-    receivers: Vec<JoinHandle<()>>,
-}
-
 impl Engine {
     /// Applies an update as a whole, in the kernel's order: port and mark, removal of all peers,
     /// private key, peers.
-    pub(crate) fn apply(self: &Arc<Self>, update: Update) -> Result<Removed, ApplyError> {
+    pub(crate) fn apply(&self, update: Update) -> Result<Removed, ApplyError> {
         let mut configuration = self.configuration_mut();
         check_peer_count(&configuration, &update)?;
-        let binding = self.prepare_sockets(&configuration, &update)?;
+        let sockets = self.prepare_sockets(&configuration, &update)?;
         // The port was taken when the link came up.
-        let was_unbound = binding.is_some() && self.sockets.load().is_none();
+        let was_unbound = sockets.is_some() && self.sockets.load().is_none();
         // From here on nothing fails.
-        self.commit_sockets(&mut configuration, &update, binding);
+        self.commit_sockets(&mut configuration, &update, sockets);
         let mut change = Change {
             engine: self,
             configuration: &mut configuration,
@@ -82,10 +74,10 @@ impl Engine {
 
     /// Does what an update's port and mark need and can fail; leaves the old sockets in use.
     fn prepare_sockets(
-        self: &Arc<Self>,
+        &self,
         configuration: &Configuration,
         update: &Update,
-    ) -> Result<Option<Binding>, ApplyError> {
+    ) -> Result<Option<Sockets>, ApplyError> {
         let port = update.listen_port.unwrap_or(configuration.listen_port);
         let fwmark = update.fwmark.unwrap_or(configuration.fwmark);
         let same_port = port == configuration.listen_port;
@@ -108,7 +100,7 @@ impl Engine {
                 Ok(None)
             }
             None if update.listen_port.is_none() => Ok(None),
-            _ => self.open_sockets(port, fwmark).map(Some),
+            _ => self.bind_sockets(port, fwmark).map(Some),
         }
     }
 
@@ -116,52 +108,20 @@ impl Engine {
         &self,
         configuration: &mut Configuration,
         update: &Update,
-        binding: Option<Binding>,
+        sockets: Option<Sockets>,
     ) {
         let before = (configuration.listen_port, configuration.fwmark);
         configuration.fwmark = update.fwmark.unwrap_or(configuration.fwmark);
         configuration.listen_port = update.listen_port.unwrap_or(configuration.listen_port);
-        if let Some(binding) = binding {
-            self.bind(configuration, binding);
+        if let Some(sockets) = sockets {
+            self.bind(configuration, sockets);
         }
         if before != (configuration.listen_port, configuration.fwmark) {
             configuration.peers.values().for_each(|configured| configured.peer.clear_source());
         }
     }
 
-    /// Binds a port in both families and starts to read from them.
-    pub(crate) fn open_sockets(
-        self: &Arc<Self>,
-        port: u16,
-        fwmark: u32,
-    ) -> Result<Binding, ApplyError> {
-        let sockets = Arc::new(self.bind_sockets(port, fwmark)?);
-        let mut receivers = Vec::new();
-        // The number of an inlet and a thread's name, once for each worker.
-        let workers = sockets.inlets().enumerate().flat_map(|(which, inlet)| {
-            let (name, count) = match inlet.lane {
-                Some(lane) => (format!("udp-to-tun {lane}"), self.lanes.workers()),
-                None => ("udp-handshakes".to_owned(), 1),
-            };
-            std::iter::repeat_n((which, name), count)
-        });
-        for (which, name) in workers.collect::<Vec<_>>() {
-            let (engine, ours) = (self.clone(), sockets.clone());
-            let thread = std::thread::Builder::new().name(name);
-            match thread.spawn(move || inbound::run(&engine, &ours, which)) {
-                Ok(receiver) => receivers.push(receiver),
-                Err(error) => {
-                    Binding { sockets, receivers }.close();
-                    return Err(ApplyError::Thread(Errno::from_raw(
-                        error.raw_os_error().unwrap_or(0),
-                    )));
-                }
-            }
-        }
-        Ok(Binding { sockets, receivers })
-    }
-
-    fn bind_sockets(&self, port: u16, fwmark: u32) -> Result<Sockets, ApplyError> {
+    pub(crate) fn bind_sockets(&self, port: u16, fwmark: u32) -> Result<Sockets, ApplyError> {
         Sockets::bind(port, fwmark, self.offloads, self.lanes).map_err(|errno| match errno {
             Errno::EPERM => ApplyError::Mark(errno),
             _ => ApplyError::Bind { port, errno },
@@ -169,21 +129,18 @@ impl Engine {
     }
 
     /// Uses new sockets in place of the old.
-    pub(crate) fn bind(&self, configuration: &mut Configuration, binding: Binding) {
-        log::debug!("UDP port {} is bound", binding.sockets.port());
-        configuration.listen_port = binding.sockets.port();
-        let receivers = std::mem::replace(&mut configuration.receivers, binding.receivers);
-        if let Some(sockets) = self.sockets.swap(Some(binding.sockets)) {
-            Binding { sockets, receivers }.close();
-        }
+    pub(crate) fn bind(&self, configuration: &mut Configuration, sockets: Sockets) {
+        log::debug!("UDP port {} is bound", sockets.port());
+        configuration.listen_port = sockets.port();
+        let sockets = Arc::new(sockets);
+        self.sockets.store(Some(sockets.clone()));
+        self.receivers.turn_to(Some(sockets));
     }
 
     /// Lets go of the sockets; the port is remembered.
-    pub(crate) fn unbind(&self, configuration: &mut Configuration) {
-        let receivers = std::mem::take(&mut configuration.receivers);
-        if let Some(sockets) = self.sockets.swap(None) {
-            Binding { sockets, receivers }.close();
-        }
+    pub(crate) fn unbind(&self, _locked: &mut Configuration) {
+        self.sockets.store(None);
+        self.receivers.turn_to(None);
     }
 }
 
@@ -193,16 +150,6 @@ impl Removed {
             .values()
             .map(|configured| &*configured.peer)
             .chain(self.some.iter().map(|peer| &**peer))
-    }
-}
-
-impl Binding {
-    fn close(self) {
-        self.sockets.close();
-        for receiver in self.receivers {
-            // One that panicked has said so itself.
-            let _ = receiver.join();
-        }
     }
 }
 

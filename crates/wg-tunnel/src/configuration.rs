@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use wg_noise::{PublicKey, StagingBudget};
 
@@ -20,8 +19,6 @@ pub(crate) struct Configuration {
     pub(crate) fwmark: u32,
     pub(crate) link_up: bool,
     pub(crate) peers: Peers,
-    /// The threads that read from the sockets now bound.
-    pub(crate) receivers: Vec<JoinHandle<()>>,
     /// Shared by all peers.
     pub(crate) staging: Arc<StagingBudget>,
     pub(crate) positions: Positions,

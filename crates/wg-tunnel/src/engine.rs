@@ -24,6 +24,7 @@ use crate::link::LinkWatch;
 use crate::log_limit::LogLimit;
 use crate::offloads::Offloads;
 use crate::peer::Peer;
+use crate::receivers::Receivers;
 use crate::sockets::Sockets;
 use crate::timers::Timers;
 use crate::tun::Tun;
@@ -52,6 +53,7 @@ pub(crate) struct Engine {
     pub(crate) indices: Arc<Indices>,
     /// `None` while the link is down.
     pub(crate) sockets: ArcSwapOption<Sockets>,
+    pub(crate) receivers: Receivers,
     pub(crate) admission: Admission,
     pub(crate) handshakes: Handshakes,
     pub(crate) timers: Timers,
@@ -104,6 +106,7 @@ impl Engine {
             allowed_ips: Snapshots::default(),
             indices: Indices::new(),
             sockets: ArcSwapOption::empty(),
+            receivers: Receivers::default(),
             admission: Admission::default(),
             handshakes: Handshakes::default(),
             timers: Timers::new()?,
@@ -137,6 +140,7 @@ impl Engine {
         self.stopping.store(true, Ordering::Release);
         // An eventfd refuses only what would overflow it.
         let _ = self.stop_event.write(1);
+        self.receivers.stop();
         self.handshakes.stop();
         self.timers.stop();
     }
@@ -269,7 +273,7 @@ impl Engine {
     }
 
     /// Takes over the link's state: sockets are bound while it is up.
-    pub(crate) fn set_link(self: &Arc<Self>, up: bool, mtu: u32) {
+    pub(crate) fn set_link(&self, up: bool, mtu: u32) {
         if self.mtu.swap(mtu as usize, Ordering::Relaxed) != mtu as usize {
             log::debug!("the interface's MTU is {mtu}");
         }
@@ -285,8 +289,8 @@ impl Engine {
             return;
         }
         log::debug!("the interface is up");
-        match self.open_sockets(configuration.listen_port, configuration.fwmark) {
-            Ok(binding) => self.bind(&mut configuration, binding),
+        match self.bind_sockets(configuration.listen_port, configuration.fwmark) {
+            Ok(sockets) => self.bind(&mut configuration, sockets),
             Err(error) => {
                 log::error!("{error}");
                 return;

@@ -15,11 +15,23 @@ use crate::engine::{ERROR_PAUSE, Engine, FIRST_LANE};
 use crate::join::Joiner;
 use crate::peer::Peer;
 use crate::received::ReceivedBatch;
-use crate::sockets::Sockets;
+use crate::sockets::{Inlet, Sockets};
 use crate::turns::Turn;
 use crate::{admission, clock, ecn, inner};
 
-/// The opened messages of a batch; made once and used again.
+/// What a receiving thread works in; made once and used again.
+pub(crate) struct Buffers {
+    batch: ReceivedBatch,
+    opened: Opened,
+}
+
+impl Buffers {
+    pub(crate) fn new() -> Self {
+        Self { batch: ReceivedBatch::new(), opened: Opened::default() }
+    }
+}
+
+/// The opened messages of a batch.
 #[derive(Default)]
 struct Opened {
     runs: Vec<Run>,
@@ -44,11 +56,9 @@ struct Packet {
     length: usize,
 }
 
-/// Forwards what comes to inlet number `which` until the sockets are closed.
-pub(crate) fn run(engine: &Arc<Engine>, sockets: &Sockets, which: usize) {
-    let Some(inlet) = sockets.inlets().nth(which) else { return };
-    let mut batch = ReceivedBatch::new();
-    let mut opened = Opened::default();
+/// Forwards what comes to `inlet` until the sockets are closed.
+pub(crate) fn run(engine: &Arc<Engine>, sockets: &Sockets, inlet: &Inlet, buffers: &mut Buffers) {
+    let Buffers { batch, opened } = buffers;
     let mut busy_poll = BusyPoll::new();
     let mut kept = None;
     loop {
@@ -64,7 +74,7 @@ pub(crate) fn run(engine: &Arc<Engine>, sockets: &Sockets, which: usize) {
                 let turn = reader.turn();
                 kept = (!batch.is_full()).then_some(reader);
                 let lane = inlet.lane.unwrap_or(FIRST_LANE);
-                forward(engine, lane, &mut batch, count, &mut opened, &turn);
+                forward(engine, lane, batch, count, opened, &turn);
             }
             Err(Errno::EINTR) => {}
             Err(errno) => receive_failed(engine, errno),

@@ -34,6 +34,7 @@ mod per_second;
 mod permutation;
 mod pktinfo;
 mod received;
+mod receivers;
 mod routes;
 mod shared_port;
 mod slots;

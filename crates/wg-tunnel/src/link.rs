@@ -132,7 +132,7 @@ pub(crate) fn run(engine: &Arc<Engine>) {
 
 impl Engine {
     /// Takes over the link's state at this moment.
-    pub(crate) fn sync_link(self: &Arc<Self>) {
+    pub(crate) fn sync_link(&self) {
         let mut link = self.link();
         let known_mtu = self.mtu.load(Ordering::Relaxed) as u32;
         let mut left = false;

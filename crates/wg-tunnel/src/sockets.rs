@@ -96,6 +96,12 @@ impl Sockets {
         [&self.v4, &self.v6].into_iter().flatten().flat_map(|family| &family.inlets)
     }
 
+    /// The socket for a lane's data or, with `None`, for handshake messages, if there is one.
+    pub(crate) fn inlet(&self, family: AddressFamily, lane: Option<usize>) -> Option<&Inlet> {
+        let family = if family == AddressFamily::Inet { &self.v4 } else { &self.v6 };
+        family.as_ref()?.inlets.iter().find(|inlet| inlet.lane == lane)
+    }
+
     /// Marks the packets to come.
     pub(crate) fn set_fwmark(&self, fwmark: u32) -> Result<(), Errno> {
         self.inlets().try_for_each(|inlet| setsockopt(&inlet.fd, sockopt::Mark, &fwmark))

@@ -5,12 +5,15 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use nix::sys::socket::AddressFamily;
+
 use crate::apply::Removed;
 use crate::engine::Engine;
 use crate::handshakes::Handshakes;
 use crate::lanes::Lanes;
 use crate::link::LinkWatch;
 use crate::offloads::Offloads;
+use crate::receivers::Receivers;
 use crate::routes::Routes;
 use crate::status::Status;
 use crate::timers::Timers;
@@ -40,6 +43,17 @@ impl Tunnel {
         let routes = Routes::open()?;
         let engine = Arc::new(Engine::new(tun, offloads, lanes, link)?);
         let tunnel = Self { engine, threads: Mutex::default() };
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            for lane in (0..lanes.count()).map(Some).chain([None]) {
+                let (name, workers) = match lane {
+                    Some(lane) => (format!("udp-to-tun {lane}"), lanes.workers()),
+                    None => ("udp-handshakes".to_owned(), 1),
+                };
+                for _ in 0..workers {
+                    tunnel.spawn(&name, move |engine| Receivers::run(engine, family, lane))?;
+                }
+            }
+        }
         tunnel.engine.sync_link();
         tunnel.spawn("link", link::run)?;
         tunnel.spawn("routes", move |engine| routes.run(engine))?;
@@ -65,6 +79,11 @@ impl Tunnel {
     pub fn apply(&self, update: Update) -> Result<Removed, ApplyError> {
         self.engine.sync_link();
         self.engine.apply(update)
+    }
+
+    /// How many peers there are.
+    pub fn peer_count(&self) -> usize {
+        self.engine.configuration().peers.len()
     }
 
     /// The configuration and state now.

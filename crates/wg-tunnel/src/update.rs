@@ -75,9 +75,6 @@ pub enum ApplyError {
     /// There would be more than 2^20 peers, which is also the kernel's limit.
     #[error("too many peers")]
     TooManyPeers,
-    /// A thread for the new sockets could not be started.
-    #[error("cannot start a thread: {}", .0.desc())]
-    Thread(Errno),
 }
 
 impl Secret {
@@ -110,7 +107,7 @@ impl ApplyError {
     /// The error number that the kernel's WireGuard would answer.
     pub fn errno(&self) -> i32 {
         match self {
-            Self::Bind { errno, .. } | Self::Mark(errno) | Self::Thread(errno) => *errno as i32,
+            Self::Bind { errno, .. } | Self::Mark(errno) => *errno as i32,
             Self::TooManyPeers => Errno::ENOMEM as i32,
         }
     }

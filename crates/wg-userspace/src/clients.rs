@@ -1,16 +1,19 @@
 //! The clients of the UAPI socket, each served by a thread of its own.
 
+use std::cell::Cell;
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use nix::errno::Errno;
 use wg_control::SecretWriter;
 use wg_control::uapi::{Request, RequestReader, write_device, write_errno};
 use wg_tunnel::Tunnel;
 
-use crate::device;
+use crate::{device, memory};
 
 /// Connections at a time. When there are more, the one that has been silent for longest is cut,
 /// so that clients that hang never keep others out. Reading an answer is not silence, nor is
@@ -23,10 +26,12 @@ const MANY_PEERS: usize = 1000;
 /// Bytes of stack for a client's thread.
 const STACK: usize = 512 * 1024;
 
-/// The connections now open.
+/// The connections now open, and the threads that serve them. There are as many threads as there
+/// may be connections, started at once: a machine that has run out of memory or of processes later
+/// could not give them, and the standard library ends the process where a thread's first steps
+/// fail.
 pub(crate) struct Clients {
-    interface: String,
-    tunnel: Arc<Tunnel>,
+    queue: Arc<Queue>,
     open: Vec<Client>,
     /// Counts what clients do: the order in which they were last heard.
     clock: Arc<AtomicU64>,
@@ -38,9 +43,23 @@ struct Client {
     done: Arc<AtomicBool>,
 }
 
+/// Connections that wait for a thread.
+#[derive(Default)]
+struct Queue {
+    connections: Mutex<VecDeque<Connection>>,
+    added: Condvar,
+}
+
 impl Clients {
-    pub(crate) fn new(interface: String, tunnel: Arc<Tunnel>) -> Self {
-        Self { interface, tunnel, open: Vec::new(), clock: Arc::default() }
+    /// Starts the threads.
+    pub(crate) fn start(interface: &str, tunnel: &Arc<Tunnel>) -> io::Result<Self> {
+        let queue = Arc::<Queue>::default();
+        for _ in 0..MAX_CLIENTS {
+            let (queue, tunnel, interface) = (queue.clone(), tunnel.clone(), interface.to_owned());
+            let thread = std::thread::Builder::new().name("uapi client".to_owned());
+            thread.stack_size(STACK).spawn(move || queue.serve(&interface, &tunnel))?;
+        }
+        Ok(Self { queue, open: Vec::with_capacity(MAX_CLIENTS), clock: Arc::default() })
     }
 
     /// Serves a new connection.
@@ -49,31 +68,23 @@ impl Clients {
         if self.open.len() >= MAX_CLIENTS {
             self.cut_one();
         }
+        if !memory::has_room_to_read(0) {
+            log::error!("cannot serve a UAPI client: {}", Errno::ENOMEM.desc());
+            return;
+        }
         let client = Client {
             stream: Arc::new(stream),
             heard: Arc::new(AtomicU64::new(self.clock.fetch_add(1, Ordering::Relaxed))),
             done: Arc::default(),
         };
-        let connection = Connection {
+        self.queue.push(Connection {
             stream: client.stream.clone(),
             heard: client.heard.clone(),
+            done: client.done.clone(),
             clock: self.clock.clone(),
-        };
-        let (interface, tunnel, done) =
-            (self.interface.clone(), self.tunnel.clone(), client.done.clone());
-        let thread = std::thread::Builder::new().name("uapi client".to_owned()).stack_size(STACK);
-        let spawned = thread.spawn(move || {
-            if let Err(error) = serve(&interface, &tunnel, &connection) {
-                log::debug!("UAPI client: {error}");
-            }
-            // The client sees the end even while the list still holds the stream.
-            let _ = connection.stream.shutdown(Shutdown::Both);
-            done.store(true, Ordering::Release);
+            request: Cell::new(0),
         });
-        match spawned {
-            Ok(_) => self.open.push(client),
-            Err(error) => log::error!("cannot serve a UAPI client: {error}"),
-        }
+        self.open.push(client);
     }
 
     /// Ends the connection that has been silent for longest; `false` when there is none.
@@ -84,7 +95,42 @@ impl Clients {
         let client = self.open.swap_remove(oldest);
         log::debug!("too many UAPI clients: the one silent for longest is cut off");
         let _ = client.stream.shutdown(Shutdown::Both);
+        self.queue.lock().retain(|connection| !Arc::ptr_eq(&connection.stream, &client.stream));
         true
+    }
+}
+
+impl Queue {
+    fn push(&self, connection: Connection) {
+        self.lock().push_back(connection);
+        self.added.notify_one();
+    }
+
+    /// Serves connections, one after the other, for good.
+    fn serve(&self, interface: &str, tunnel: &Tunnel) {
+        loop {
+            let connection = self.next();
+            if let Err(error) = serve(interface, tunnel, &connection) {
+                log::debug!("UAPI client: {error}");
+            }
+            // The client sees the end even while the list still holds the stream.
+            let _ = connection.stream.shutdown(Shutdown::Both);
+            connection.done.store(true, Ordering::Release);
+        }
+    }
+
+    fn next(&self) -> Connection {
+        let mut connections = self.lock();
+        loop {
+            if let Some(connection) = connections.pop_front() {
+                return connection;
+            }
+            connections = self.added.wait(connections).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Connection>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -92,7 +138,10 @@ impl Clients {
 struct Connection {
     stream: Arc<UnixStream>,
     heard: Arc<AtomicU64>,
+    done: Arc<AtomicBool>,
     clock: Arc<AtomicU64>,
+    /// Bytes read since the last request was done.
+    request: Cell<usize>,
 }
 
 impl Connection {
@@ -104,6 +153,7 @@ impl Connection {
     fn work<T>(&self, work: impl FnOnce() -> T) -> T {
         self.heard.store(AT_WORK, Ordering::Relaxed);
         let done = work();
+        self.request.set(0);
         self.note();
         done
     }
@@ -111,7 +161,11 @@ impl Connection {
 
 impl Read for &Connection {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if !memory::has_room_to_read(self.request.get()) {
+            return Err(Errno::ENOMEM.into());
+        }
         let length = (&*self.stream).read(buffer)?;
+        self.request.set(self.request.get() + length);
         self.note();
         Ok(length)
     }
@@ -144,6 +198,16 @@ fn serve(interface: &str, tunnel: &Tunnel, connection: &Connection) -> anyhow::R
             }
         };
         let mut answer = SecretWriter::new(connection);
+        let has_room = match &request {
+            Request::Get => memory::has_room_to_show(tunnel.peer_count()),
+            Request::Set(update) => memory::has_room_to_apply(update),
+        };
+        if !has_room {
+            log::error!("cannot do what a UAPI client asks for: {}", Errno::ENOMEM.desc());
+            write_errno(&mut answer, Errno::ENOMEM as i32)?;
+            answer.flush()?;
+            continue;
+        }
         let is_large;
         let mut removed = None;
         match request {

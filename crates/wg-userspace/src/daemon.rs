@@ -46,7 +46,7 @@ pub(crate) fn run(
     privileges::restrict_threads(socket.place().and_then(Place::directory));
     let tunnel = Tunnel::start(tun, options.offloads, options.lanes);
     let tunnel = Arc::new(tunnel.context("cannot start the tunnel")?);
-    let clients = Clients::new(interface, tunnel.clone());
+    let clients = Clients::start(&interface, &tunnel).context("cannot start the UAPI threads")?;
     privileges::restrict_system_calls();
     ready()?;
     log::info!("ready");

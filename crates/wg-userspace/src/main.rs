@@ -6,6 +6,7 @@ mod daemon;
 mod device;
 mod inherited;
 mod logger;
+mod memory;
 mod options;
 mod privileges;
 mod uapi_socket;

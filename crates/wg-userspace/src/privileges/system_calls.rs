@@ -46,7 +46,8 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_munmap,
     libc::SYS_mremap,
     libc::SYS_madvise,
-    // Threads, their start and their end.
+    // Threads: their first steps, which they may not have done yet, and their end. There will be no
+    // others.
     libc::SYS_set_robust_list,
     libc::SYS_rseq,
     libc::SYS_sched_getaffinity,
@@ -143,7 +144,7 @@ fn conditional() -> Vec<Conditional> {
     let types = [libc::SOCK_DGRAM, libc::SOCK_RAW].map(flags).to_vec();
     // Their type is another one in musl.
     let requests = vec![libc::TUNGETIFF as u32, libc::FIONBIO as u32];
-    let (threads, ourselves) = (flags(libc::CLONE_THREAD), vec![std::process::id()]);
+    let ourselves = vec![std::process::id()];
     vec![
         Conditional {
             call: libc::SYS_socket,
@@ -159,8 +160,6 @@ fn conditional() -> Vec<Conditional> {
         // No memory that is executed.
         one(libc::SYS_mmap, among(2, flags(libc::PROT_EXEC), vec![0])),
         one(libc::SYS_mprotect, among(2, flags(libc::PROT_EXEC), vec![0])),
-        // Threads, not processes.
-        one(libc::SYS_clone, among(0, threads, vec![threads])),
         one(
             libc::SYS_prctl,
             among(0, u32::MAX, vec![flags(libc::PR_SET_NAME), flags(libc::PR_SET_VMA)]),
@@ -189,10 +188,6 @@ fn program(architecture: u32) -> Vec<sock_filter> {
         program.push(when_equal(*call as u32, 0, 1));
         program.push(end(ALLOW));
     }
-    // The C library goes on to `clone' when it hears that this is not there; its flags lie in
-    // memory, where a filter cannot see them.
-    program.push(when_equal(libc::SYS_clone3 as u32, 0, 1));
-    program.push(end(libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32));
     for Conditional { call, conditions } in conditional() {
         let mut body = Vec::new();
         for Condition { argument, mask, values } in conditions {

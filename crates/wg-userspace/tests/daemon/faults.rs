@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use testbed::{Host, Ping, eventually};
 use wg_config::PublicKey;
@@ -139,16 +139,21 @@ fn the_log_says_who_and_why() -> Result<()> {
     logged(&pair.a, "handshake message from 192.0.2.2:2222 refused: unknown peer")
 }
 
+/// New peers without anything.
+fn many_peers(count: u16) -> Vec<PeerUpdate> {
+    let key = |number: u16| {
+        let mut key = [7; 32];
+        key[..2].copy_from_slice(&number.to_le_bytes());
+        PublicKey::from(key)
+    };
+    (0..count).map(|number| PeerUpdate::new(key(number))).collect()
+}
+
 #[test]
 fn clients_that_die_in_the_middle_of_an_answer() -> Result<()> {
     let host = Host::new("die")?;
     host.run("wg-userspace wg0")?.success()?;
-    let peers = (0..5000_u16).map(|number| {
-        let mut key = [7; 32];
-        key[..2].copy_from_slice(&number.to_le_bytes());
-        PeerUpdate::new(PublicKey::from(key))
-    });
-    let update = DeviceUpdate { peers: peers.collect(), ..DeviceUpdate::default() };
+    let update = DeviceUpdate { peers: many_peers(5000), ..DeviceUpdate::default() };
     uapi::set(&host, "wg0", &update)?;
     for length in [0, 1, 1000, 100_000] {
         let mut client = uapi::connect(&host, "wg0")?;
@@ -162,20 +167,8 @@ fn clients_that_die_in_the_middle_of_an_answer() -> Result<()> {
 /// With little memory it serves whom it can, turns the others away, and goes on forwarding.
 #[test]
 fn little_memory() -> Result<()> {
-    let script = "MALLOC_ARENA_MAX=1 LOG_LEVEL=error exec wg-userspace $1 > /run/log 2>&1";
-    let pair = Pair::with_script(script, "sh /run/start", "wg-userspace", Outside::V4)?;
-    pair.ping()?;
-    // Enough to work with, but not for another thread's stack: only those that ended clients have
-    // left are used again.
-    let process = threads(&pair.a)?[0];
-    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
-    let taken: u64 = status_word(&status, "VmSize:")?.parse()?;
-    let limit = (taken + 400) * 1024;
-    let output = Command::new("prlimit")
-        .arg(format!("--pid={process}"))
-        .arg(format!("--as={limit}"))
-        .output()?;
-    ensure!(output.status.success(), "{output:?}");
+    let pair = error_logging_pair()?;
+    limit_address_space(&pair.a, Some(3 << 10))?;
     let mut clients = Vec::new();
     for _ in 0..100 {
         let mut client = uapi::connect(&pair.a, WG)?;
@@ -188,4 +181,80 @@ fn little_memory() -> Result<()> {
     drop(clients);
     eventually("an answer", PATIENCE, || uapi::get(&pair.a, WG).ok())?;
     pair.ping()
+}
+
+/// Wherever it runs out: as clients come, and as the interface goes up and needs new sockets.
+#[test]
+fn address_space_that_runs_out() -> Result<()> {
+    let pair = error_logging_pair()?;
+    let daemon = threads(&pair.a)?[0];
+    for kibibytes in (0..1200).step_by(12) {
+        limit_address_space(&pair.a, Some(kibibytes))?;
+        let mut clients = Vec::new();
+        for _ in 0..5 {
+            // Nobody is there any more to connect to, or turns us away.
+            let mut client = uapi::connect(&pair.a, WG)
+                .with_context(|| format!("gone with {kibibytes} KiB left"))?;
+            let _ = client.write_all(b"get=1\n");
+            clients.push(client);
+        }
+        for flags in [0, nix::libc::IFF_UP] {
+            pair.a.in_network(|| set_flags(WG, flags))?;
+        }
+    }
+    logged(&pair.a, "cannot serve a UAPI client: Out of memory")?;
+    limit_address_space(&pair.a, None)?;
+    uapi::get(&pair.a, WG)?;
+    ensure!(threads(&pair.a)?[0] == daemon);
+    pair.a.run(&format!("ip address replace fd09::1/64 dev {WG} nodad"))?.success()?;
+    recovers(&pair)
+}
+
+/// A request that there is no room for is refused as a whole.
+#[test]
+fn a_request_that_is_too_large_for_the_memory() -> Result<()> {
+    let pair = error_logging_pair()?;
+    let before = uapi::get(&pair.a, WG)?;
+    limit_address_space(&pair.a, Some(24 << 10))?;
+    let update = DeviceUpdate { peers: many_peers(65_000), ..DeviceUpdate::default() };
+    let error = uapi::set(&pair.a, WG, &update).expect_err("there is no room");
+    ensure!(format!("{error:#}").contains("errno=12"), "{error:#}");
+    logged(&pair.a, "cannot do what a UAPI client asks for: Out of memory")?;
+    ensure!(uapi::get(&pair.a, WG)?.peers.len() == before.peers.len());
+    pair.ping()?;
+    // One so long that it cannot even be read.
+    limit_address_space(&pair.a, Some(4 << 10))?;
+    ensure!(uapi::set(&pair.a, WG, &update).is_err());
+    pair.ping()?;
+    limit_address_space(&pair.a, None)?;
+    uapi::set(&pair.a, WG, &update)?;
+    ensure!(uapi::get(&pair.a, WG)?.peers.len() == 65_001);
+    pair.ping()
+}
+
+/// A pair with a session, whose first host logs errors to `/run/log`.
+fn error_logging_pair() -> Result<Pair> {
+    let script = "LOG_LEVEL=error exec wg-userspace $1 > /run/log 2>&1";
+    let pair = Pair::with_script(script, "sh /run/start", "wg-userspace", Outside::V4)?;
+    pair.ping()?;
+    Ok(pair)
+}
+
+/// Lets the host's daemon take so many KiB of address space more than it has, or any number.
+fn limit_address_space(host: &Host, more: Option<u64>) -> Result<()> {
+    let process = threads(host)?[0];
+    let limit = match more {
+        None => "unlimited".to_owned(),
+        Some(more) => {
+            let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+            let taken: u64 = status_word(&status, "VmSize:")?.parse()?;
+            format!("{}:unlimited", (taken + more) * 1024)
+        }
+    };
+    let output = Command::new("prlimit")
+        .arg(format!("--pid={process}"))
+        .arg(format!("--as={limit}"))
+        .output()?;
+    ensure!(output.status.success(), "{output:?}");
+    Ok(())
 }

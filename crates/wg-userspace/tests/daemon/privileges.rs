@@ -68,7 +68,7 @@ fn every_thread_has_few_capabilities_and_a_filter() -> Result<()> {
     Ok(())
 }
 
-/// Ports below 1024, marks, new threads for new sockets, and the removal of the socket at the end.
+/// Ports below 1024, marks, new sockets, and the removal of the socket at the end.
 #[test]
 fn what_is_still_needed_is_allowed() -> Result<()> {
     let host = Host::new("allowed")?;
@@ -225,6 +225,10 @@ mod tried {
             refused("execve", libc::SYS_execve, "/bin/true", |path| [path, 0, 0, 0, 0, 0])?;
             refused("fork", libc::SYS_fork, "", |_| [0; 6])?;
             refused("clone", libc::SYS_clone, "", |_| [libc::SIGCHLD as u64, 0, 0, 0, 0, 0])?;
+            refused("a thread", libc::SYS_clone, "", |_| {
+                let how = libc::CLONE_VM | libc::CLONE_SIGHAND | libc::CLONE_THREAD;
+                [how as u64, 0, 0, 0, 0, 0]
+            })?;
             refused("ptrace", libc::SYS_ptrace, "", |_| [0; 6])?;
             refused("connect", libc::SYS_connect, "", |_| [0; 6])?;
             // A datagram socket would be let through, so it is the type, and then the protocol.
