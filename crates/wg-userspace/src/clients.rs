@@ -235,17 +235,7 @@ fn serve(interface: &str, tunnel: &Tunnel, connection: &Connection) -> anyhow::R
         // What there was before may be much to take down: the client does not wait for that.
         drop(removed);
         if is_large {
-            give_memory_back();
+            memory::give_back();
         }
-    }
-}
-
-/// What a large request took is free by now, but stays with the process unless told otherwise.
-/// The kernel takes little of it back while memory is locked.
-fn give_memory_back() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: it takes the allocator's locks as any allocation does, and touches free memory only.
-    unsafe {
-        nix::libc::malloc_trim(0);
     }
 }

@@ -15,8 +15,8 @@ use wg_tunnel::{Tun, Tunnel};
 use crate::clients::Clients;
 use crate::inherited::Inherited;
 use crate::options::Options;
-use crate::privileges;
 use crate::uapi_socket::{Place, UapiSocket};
+use crate::{memory, privileges};
 
 /// The wait after an error that will not go away by itself.
 const ERROR_PAUSE: Duration = Duration::from_millis(100);
@@ -31,6 +31,7 @@ pub(crate) fn run(
     // Blocked before there are threads, so that none of them is interrupted.
     let signals = block_signals()?;
     privileges::begin()?;
+    memory::set_up();
     let tun = match inherited.tun {
         Some(fd) => Tun::from_fd(fd, options.offloads)?,
         None => Tun::create(&options.interface, options.offloads, options.lanes)?,

@@ -1,8 +1,14 @@
-//! The process's memory: whether there is enough for what a client asks.
+//! The process's memory: whether there is enough for what a client asks, and giving back what a
+//! large request took.
 
 use std::hint::black_box;
 
+#[cfg(target_env = "gnu")]
+use nix::libc;
 use wg_control::DeviceUpdate;
+
+#[cfg(target_env = "gnu")]
+use crate::privileges;
 
 /// Bytes that must be there for the small things that any request takes.
 const ROOM: usize = 2 << 20;
@@ -10,6 +16,25 @@ const ROOM: usize = 2 << 20;
 const PER_PEER: usize = 1600;
 /// Bytes that an allowed IP takes.
 const PER_ALLOWED_IP: usize = 400;
+
+/// Sets the allocator up, while there is one thread: a single heap, whose free memory serves all
+/// threads, and from which large pieces stay apart, so that the kernel has them back at once. Each
+/// thread's own heap would be faster for threads that allocate much; those that forward packets do
+/// not allocate.
+pub(crate) fn set_up() {
+    #[cfg(target_env = "gnu")]
+    for (parameter, value) in [
+        (libc::M_ARENA_MAX, 1),
+        // Their defaults; setting them keeps them from growing.
+        (libc::M_MMAP_THRESHOLD, 128 << 10),
+        (libc::M_TRIM_THRESHOLD, 128 << 10),
+    ] {
+        // SAFETY: it changes a setting of the allocator, under the allocator's own lock.
+        if unsafe { libc::mallopt(parameter, value) } == 0 {
+            log::warn!("the allocator does not take parameter {parameter}");
+        }
+    }
+}
 
 /// Whether there is room to go on reading a request of which `read` bytes have come. An allocation
 /// that failed would be the end of the whole daemon.
@@ -27,6 +52,22 @@ pub(crate) fn has_room_to_apply(update: &DeviceUpdate) -> bool {
 /// Whether there is room for a description of so many peers.
 pub(crate) fn has_room_to_show(peers: usize) -> bool {
     has_room(peers * PER_PEER)
+}
+
+/// Gives the kernel what is free: after a large request that is much, and no other request may
+/// come for it.
+pub(crate) fn give_back() {
+    #[cfg(target_env = "gnu")]
+    {
+        let trim = || {
+            // SAFETY: it takes the allocator's locks as any allocation does, and touches free
+            // memory only.
+            unsafe { libc::malloc_trim(0) };
+        };
+        if let Err(errno) = privileges::unlocked(trim) {
+            log::warn!("keys may be swapped to disk, memory is not locked: {}", errno.desc());
+        }
+    }
 }
 
 /// Asks the allocator, which knows what it has left itself. Where the kernel promises more memory

@@ -13,6 +13,8 @@ use std::path::Path;
 use nix::sys::prctl;
 
 use memory::Locked;
+#[cfg(target_env = "gnu")]
+pub(crate) use memory::unlocked;
 
 /// Does what must be done first: nothing secret gets into core dumps or under a debugger, and
 /// nothing that is executed has more rights than we.

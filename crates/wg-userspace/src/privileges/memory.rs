@@ -1,11 +1,18 @@
 //! Memory that is never swapped to disk, as the kernel's own is not (mlockall(2)).
 
 use std::num::NonZeroUsize;
+use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
+
+/// All of it, now and later, each page as it is used.
+const ALL: libc::c_int = libc::MCL_CURRENT | libc::MCL_FUTURE | libc::MCL_ONFAULT;
+
+/// Whether [`lock`] has locked memory; held while it is unlocked for a moment.
+static IS_LOCKED: Mutex<bool> = Mutex::new(false);
 
 /// By what right memory is locked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,10 +32,11 @@ pub(super) enum Locked {
 pub(super) fn lock() -> Result<Locked, Errno> {
     let (limit, _) = getrlimit(Resource::RLIMIT_MEMLOCK)?;
     let raised = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
-    let flags = libc::MCL_CURRENT | libc::MCL_FUTURE | libc::MCL_ONFAULT;
+    let mut is_locked = IS_LOCKED.lock().unwrap_or_else(PoisonError::into_inner);
     // SAFETY: the call changes only whether pages may be swapped.
-    Errno::result(unsafe { libc::mlockall(flags) })?;
+    Errno::result(unsafe { libc::mlockall(ALL) })?;
     if raised.is_ok() {
+        *is_locked = true;
         return Ok(Locked::Unlimited);
     }
     // The capability counts only if it is one over the whole machine, which nothing tells.
@@ -37,7 +45,27 @@ pub(super) fn lock() -> Result<Locked, Errno> {
         Errno::result(unsafe { libc::munlockall() })?;
         return Err(errno);
     }
+    *is_locked = true;
     Ok(Locked::ByCapability)
+}
+
+/// Does what the kernel refuses on locked memory, which is to take free pages back, and locks what
+/// is left. A page that the kernel chooses to swap just then gets to the disk.
+///
+/// # Errors
+/// When memory cannot be locked again.
+#[cfg(target_env = "gnu")]
+pub(crate) fn unlocked(work: impl FnOnce()) -> Result<(), Errno> {
+    let is_locked = IS_LOCKED.lock().unwrap_or_else(PoisonError::into_inner);
+    if !*is_locked {
+        work();
+        return Ok(());
+    }
+    // SAFETY: the call changes only whether pages may be swapped.
+    Errno::result(unsafe { libc::munlockall() })?;
+    work();
+    // SAFETY: as above.
+    Errno::result(unsafe { libc::mlockall(ALL) }).map(drop)
 }
 
 /// Whether more than `limit` bytes can be mapped.

@@ -46,6 +46,9 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_munmap,
     libc::SYS_mremap,
     libc::SYS_madvise,
+    // To give memory back, which takes unlocking it for a moment.
+    libc::SYS_munlockall,
+    libc::SYS_mlockall,
     // Threads: their first steps, which they may not have done yet, and their end. There will be no
     // others.
     libc::SYS_set_robust_list,

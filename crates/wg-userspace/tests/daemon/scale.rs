@@ -1,28 +1,57 @@
-//! Many peers.
+//! Many peers, and the memory that they take.
 
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use anyhow::{Result, ensure};
-use testbed::Host;
+use anyhow::{Context, Result, ensure};
+use testbed::{Host, eventually};
 use wg_config::{AllowedIp, PublicKey};
 use wg_control::{DeviceUpdate, PeerUpdate};
 
 use crate::pair::private_key;
-use crate::uapi;
+use crate::privileges::{status_word, threads};
+use crate::{PATIENCE, uapi};
 
 const PEERS: u32 = 100_000;
+/// KiB that the daemon may keep when almost all peers are gone.
+const KEPT: u64 = 16 << 10;
 
 #[test]
 fn a_hundred_thousand_peers_come_and_go() -> Result<()> {
     let host = Host::new("many")?;
     host.run("wg-userspace wg0")?.success()?;
     host.set_up("wg0")?;
-    let key = |number: u32| {
-        let mut bytes = [7; 32];
-        bytes[..4].copy_from_slice(&number.to_le_bytes());
-        PublicKey::from(bytes)
-    };
-    let peers = (0..PEERS).map(|number| {
+    uapi::get(&host, "wg0")?;
+    let before = memory(&host, "VmRSS:")?;
+    let update = DeviceUpdate { private_key: Some(private_key(1)), ..many(0) };
+    uapi::set(&host, "wg0", &update)?;
+    let device = uapi::get(&host, "wg0")?;
+    ensure!(device.peers.len() == PEERS as usize);
+    for (number, peer) in (0..).zip(&device.peers) {
+        ensure!(peer.public_key == key(number) && peer.allowed_ips.len() == 3, "{peer:?}");
+    }
+    // As many others in their place.
+    uapi::set(&host, "wg0", &DeviceUpdate { replace_peers: true, ..many(PEERS) })?;
+    ensure!(uapi::get(&host, "wg0")?.peers.len() == PEERS as usize);
+    let removals = (PEERS..2 * PEERS).filter(|number| number % 1000 != 0).map(|number| {
+        let mut removal = PeerUpdate::new(key(number));
+        removal.remove = true;
+        removal
+    });
+    let update = DeviceUpdate { peers: removals.collect(), ..DeviceUpdate::default() };
+    uapi::set(&host, "wg0", &update)?;
+    ensure!(uapi::get(&host, "wg0")?.peers.len() == PEERS as usize / 1000);
+    // Given back after the answer.
+    let given_back = || (memory(&host, "VmRSS:").ok()? < before + KEPT).then_some(());
+    let peak = memory(&host, "VmHWM:")?;
+    eventually("the memory of the peers that are gone", PATIENCE, given_back)
+        .with_context(|| format!("{before} KiB before, {peak} at the most"))?;
+    Ok(())
+}
+
+/// Peers from this number on, each with an endpoint and three allowed IPs.
+fn many(first: u32) -> DeviceUpdate {
+    let peers = (first..first + PEERS).map(|number| {
         let v4 = IpAddr::V4(Ipv4Addr::from_bits(10 << 24 | number));
         let v6 = IpAddr::V6(Ipv6Addr::from_bits(0xfd << 120 | u128::from(number) << 64));
         let wide = IpAddr::V4(Ipv4Addr::from_bits(0xac00_0000 | number << 4));
@@ -34,24 +63,17 @@ fn a_hundred_thousand_peers_come_and_go() -> Result<()> {
             ..PeerUpdate::new(key(number))
         }
     });
-    let update = DeviceUpdate {
-        private_key: Some(private_key(1)),
-        peers: peers.collect(),
-        ..DeviceUpdate::default()
-    };
-    uapi::set(&host, "wg0", &update)?;
-    let device = uapi::get(&host, "wg0")?;
-    ensure!(device.peers.len() == PEERS as usize);
-    for (number, peer) in (0..).zip(&device.peers) {
-        ensure!(peer.public_key == key(number) && peer.allowed_ips.len() == 3, "{peer:?}");
-    }
-    let removals = (0..PEERS).filter(|number| number % 1000 != 0).map(|number| {
-        let mut removal = PeerUpdate::new(key(number));
-        removal.remove = true;
-        removal
-    });
-    let update = DeviceUpdate { peers: removals.collect(), ..DeviceUpdate::default() };
-    uapi::set(&host, "wg0", &update)?;
-    ensure!(uapi::get(&host, "wg0")?.peers.len() == PEERS as usize / 1000);
-    Ok(())
+    DeviceUpdate { peers: peers.collect(), ..DeviceUpdate::default() }
+}
+
+fn key(number: u32) -> PublicKey {
+    let mut bytes = [7; 32];
+    bytes[..4].copy_from_slice(&number.to_le_bytes());
+    PublicKey::from(bytes)
+}
+
+/// KiB of the daemon's memory, by its name in `/proc/PID/status`.
+fn memory(host: &Host, name: &str) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{}/status", threads(host)?[0]))?;
+    Ok(status_word(&status, name)?.parse()?)
 }
