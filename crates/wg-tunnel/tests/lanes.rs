@@ -70,12 +70,12 @@ fn a_new_device_has_a_queue_for_each_lane() {
             let tun = Tun::create("wg0", ALL, lanes.parse().unwrap()).unwrap();
             assert_eq!(shows_queues(), queues > 1, "{lanes}");
             let tunnel = Tunnel::start(tun, ALL, lanes.parse().unwrap()).unwrap();
-            assert_eq!(threads("tun-to-udp").len(), queues);
+            expect_threads("tun-to-udp", queues);
             ip("link set wg0 up");
             tunnel.status();
             // Both families.
-            assert_eq!(threads("udp-to-tun").len(), 2 * queues);
-            assert_eq!(threads("udp-handshakes").len(), 2);
+            expect_threads("udp-to-tun", 2 * queues);
+            expect_threads("udp-handshakes", 2);
             drop(tunnel);
             assert!(!exists(), "every queue is closed");
         }
@@ -89,7 +89,7 @@ fn a_device_that_others_made_has_one_queue() {
         ip("tuntap add dev wg0 mode tun");
         let tun = Tun::create("wg0", ALL, lanes).unwrap();
         let tunnel = Tunnel::start(tun, ALL, lanes).unwrap();
-        assert_eq!(threads("tun-to-udp").len(), lanes.workers());
+        expect_threads("tun-to-udp", lanes.workers());
         drop(tunnel);
         assert!(exists(), "it is persistent");
     });
@@ -131,6 +131,12 @@ fn exists() -> bool {
 fn shows_queues() -> bool {
     let shown = Command::new("ip").args(["-d", "link", "show", "wg0"]).output();
     String::from_utf8(shown.expect("ip is installed").stdout).unwrap().contains("multi_queue on")
+}
+
+/// Wants so many threads of such a name, which each takes in its first steps.
+fn expect_threads(name: &str, count: usize) {
+    let there = || (threads(name).len() == count).then_some(());
+    testbed::eventually(name, std::time::Duration::from_secs(20), there).unwrap();
 }
 
 /// The threads in this thread's network that have such a name, each with its status.
