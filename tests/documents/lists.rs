@@ -133,7 +133,7 @@ fn variables(folder: &Path, found: &mut BTreeSet<String>) -> Result<()> {
         }
         let text = fs::read_to_string(&path)?;
         // As `env::var_os("WG_HIDE_KEYS")`, or through a function of the same shape.
-        for call in ["var_os(\"", "var(\"", "number(\""] {
+        for call in ["var_os(\"", "var(\"", "number(\"", "parsed(\""] {
             found.extend(text.split(call).skip(1).filter_map(|rest| {
                 let name = rest.split('"').next()?;
                 name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_').then(|| name.to_owned())

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::thread;
 
-/// The most lanes, as many as there are to one TUN device on any machine of ours.
+/// The most lanes: threads and memory stay bounded, whatever is asked for.
 const MAX_COUNT: usize = 16;
 /// The most workers for a direction of a lane.
 const MAX_WORKERS: usize = 8;

@@ -33,8 +33,8 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    /// Starts the threads, so many lanes of them as there are, or one outward where the device has
-    /// one queue. UDP sockets are bound while the interface is up.
+    /// Starts the threads. Outward there are no more lanes than the device has queues. UDP sockets
+    /// are bound while the interface is up.
     ///
     /// # Errors
     /// When the interface's state cannot be followed or a thread not be started.

@@ -10,9 +10,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
+use testbed::eventually;
 use two_hosts::INNER;
 use wg_tunnel::{Lanes, Offloads, Tun, Tunnel};
 
+const PATIENCE: Duration = Duration::from_secs(20);
 const ALL: Offloads = Offloads { tun: true, gso: true, gro: true };
 
 /// Datagrams of a flow, of many lengths, as fast as they can be sent. Some may be lost, none may
@@ -66,16 +68,23 @@ fn workers_of_a_lane_keep_the_order_of_packets() {
 #[test]
 fn a_new_device_has_a_queue_for_each_lane() {
     in_own_network(|| {
-        for (lanes, queues) in [("1", 1), ("3", 3)] {
-            let tun = Tun::create("wg0", ALL, lanes.parse().unwrap()).unwrap();
-            assert_eq!(shows_queues(), queues > 1, "{lanes}");
-            let tunnel = Tunnel::start(tun, ALL, lanes.parse().unwrap()).unwrap();
-            expect_threads("tun-to-udp", queues);
+        for lanes in [1, 3] {
+            let text = format!("{lanes}x2").parse().unwrap();
+            let tunnel = Tunnel::start(Tun::create("wg0", ALL, text).unwrap(), ALL, text).unwrap();
+            let shown = ip("-d link show wg0");
+            // Of one that may have several.
+            assert_eq!(shown.contains("multi_queue"), lanes > 1, "{shown}");
+            assert_eq!(shown.contains("numqueues 3 "), lanes > 1, "{shown}");
             ip("link set wg0 up");
+            // Whoever answers has seen that the link is up.
             tunnel.status();
-            // Both families.
-            expect_threads("udp-to-tun", 2 * queues);
-            expect_threads("udp-handshakes", 2);
+            // Two families, two workers.
+            await_threads("tun-to-udp", 2 * lanes);
+            await_threads("udp-to-tun", 4 * lanes);
+            await_threads("udp-handshakes", 2);
+            ip("link set wg0 down");
+            tunnel.status();
+            await_threads("udp-to-tun", 0);
             drop(tunnel);
             assert!(!exists(), "every queue is closed");
         }
@@ -89,7 +98,7 @@ fn a_device_that_others_made_has_one_queue() {
         ip("tuntap add dev wg0 mode tun");
         let tun = Tun::create("wg0", ALL, lanes).unwrap();
         let tunnel = Tunnel::start(tun, ALL, lanes).unwrap();
-        expect_threads("tun-to-udp", lanes.workers());
+        await_threads("tun-to-udp", lanes.workers());
         drop(tunnel);
         assert!(exists(), "it is persistent");
     });
@@ -118,25 +127,21 @@ fn in_own_network(test: impl FnOnce() + Send + 'static) {
     }
 }
 
-fn ip(arguments: &str) {
-    let status = Command::new("ip").args(arguments.split(' ')).status();
-    assert!(status.expect("ip is installed").success(), "ip {arguments}");
+/// What `ip` prints.
+fn ip(arguments: &str) -> String {
+    let output = Command::new("ip").args(arguments.split(' ')).output().expect("ip is installed");
+    assert!(output.status.success(), "ip {arguments}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
 }
 
 fn exists() -> bool {
     nix::net::if_::if_nametoindex("wg0").is_ok()
 }
 
-/// Whether `ip -d link` shows the device as one of several queues.
-fn shows_queues() -> bool {
-    let shown = Command::new("ip").args(["-d", "link", "show", "wg0"]).output();
-    String::from_utf8(shown.expect("ip is installed").stdout).unwrap().contains("multi_queue on")
-}
-
-/// Wants so many threads of such a name, which each takes in its first steps.
-fn expect_threads(name: &str, count: usize) {
-    let there = || (threads(name).len() == count).then_some(());
-    testbed::eventually(name, std::time::Duration::from_secs(20), there).unwrap();
+/// Threads get their names a little after they were started.
+fn await_threads(name: &str, count: usize) {
+    let is_there = || (threads(name).len() == count).then_some(());
+    eventually(&format!("{count} threads {name}"), PATIENCE, is_there).unwrap();
 }
 
 /// The threads in this thread's network that have such a name, each with its status.

@@ -49,6 +49,23 @@ fn a_file_in_the_place_of_the_socket() -> Result<()> {
 }
 
 #[test]
+fn variables_that_make_no_sense() -> Result<()> {
+    let host = Host::new("variables")?;
+    for (variable, expected) in [
+        ("WG_NO_OFFLOAD=tso", "WG_NO_OFFLOAD: unknown offload `tso': expected a list of"),
+        (
+            "WG_LANES=none",
+            "WG_LANES: `none' is no number of lanes: expected LANES or LANESxWORKERS",
+        ),
+        ("WG_LANES=0x2", "at most 16 lanes of 8 workers"),
+        ("WG_LANES=1x9", "at most 16 lanes of 8 workers"),
+    ] {
+        refused(&host, &format!("env {variable} wg-userspace wg0"), expected)?;
+    }
+    Ok(())
+}
+
+#[test]
 fn arguments_that_make_no_sense() -> Result<()> {
     let host = Host::new("arguments")?;
     for line in ["wg-userspace", "wg-userspace --nonsense wg0", "wg-userspace wg0 wg1"] {
