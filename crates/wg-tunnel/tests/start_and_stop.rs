@@ -19,7 +19,8 @@ const ALL: Offloads = Offloads { tun: true, gso: true, gro: true };
 
 fn start(offloads: Offloads) -> Tunnel {
     let lanes = Lanes::ONE;
-    Tunnel::start(Tun::create("wg0", offloads, lanes).unwrap(), offloads, lanes).unwrap()
+    let tun = Tun::create("wg0", offloads, lanes).expect("there is /dev/net/tun");
+    Tunnel::start(tun, offloads, lanes).expect("there is room for threads")
 }
 
 /// Runs a test where nothing else is.
