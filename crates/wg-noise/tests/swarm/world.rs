@@ -6,6 +6,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use blake2::digest::consts::U16;
+use blake2::digest::{FixedOutput, KeyInit, Mac};
+use blake2::{Blake2s256, Blake2sMac, Digest};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use wg_noise::{
@@ -24,14 +27,24 @@ pub(crate) struct Weather {
     pub(crate) loss: u64,
     pub(crate) duplication: u64,
     pub(crate) corruption: u64,
+    /// To any host, the sender too.
+    pub(crate) misrouting: u64,
+    /// That some thousand messages of a session were lost just before.
+    pub(crate) outage: u64,
     /// The longest delay; the shortest is a millisecond. Longer than a packet's distance to the
     /// next, it reorders.
     pub(crate) delay: Duration,
 }
 
 impl Weather {
-    pub(crate) const FINE: Self =
-        Self { loss: 0, duplication: 0, corruption: 0, delay: Duration::from_millis(20) };
+    pub(crate) const FINE: Self = Self {
+        loss: 0,
+        duplication: 0,
+        corruption: 0,
+        misrouting: 0,
+        outage: 0,
+        delay: Duration::from_millis(20),
+    };
 }
 
 /// A packet of a user, known by its number alone: the numbers are never used again.
@@ -60,10 +73,14 @@ pub(crate) struct Host {
     /// Asleep until then: nothing is received, and timers fire late.
     asleep_until: Instant,
     indices: Arc<Indices>,
+    /// All hosts count from 0, so that what comes to the wrong one names a session there.
+    next_index: u32,
 }
 
 struct Link {
     peer: Peer,
+    /// The ephemeral keys of the initiations that were answered.
+    answered: HashSet<[u8; 32]>,
     /// Of the timer event in the heap that counts.
     scheduled: Option<Instant>,
     last_initiation: Option<Instant>,
@@ -126,6 +143,7 @@ impl World {
                 under_load: false,
                 asleep_until: Instant::from_nanos(0),
                 indices: Arc::default(),
+                next_index: 0,
                 local,
             })
             .collect();
@@ -163,7 +181,7 @@ impl World {
     pub(crate) fn send(&mut self, from: HostId, to: HostId) -> usize {
         self.packets.push(Packet { from, to, delivered: false });
         let number = self.packets.len() - 1;
-        self.send_packet(from, to, &text(number));
+        self.send_batch(from, to, &[text(number).into()]);
         number
     }
 
@@ -274,37 +292,43 @@ impl World {
         }
         let staged = if wanted.staged { self.peer(host, remote).take_staged() } else { Vec::new() };
         if staged.is_empty() && wanted.keepalive {
-            self.send_packet(host, remote, &[]);
+            self.send_batch(host, remote, &[Box::default()]);
         }
-        for packet in &staged {
-            self.send_packet(host, remote, packet);
+        if !staged.is_empty() {
+            self.send_batch(host, remote, &staged);
         }
         self.schedule(host, remote);
     }
 
-    fn send_packet(&mut self, host: HostId, remote: HostId, packet: &[u8]) {
+    fn send_batch(&mut self, host: HostId, remote: HostId, packets: &[Box<[u8]>]) {
+        let lost: u64 = if self.chance(self.weather.outage) { 1 << self.below(15) } else { 0 };
+        let taken = lost + packets.len() as u64;
         let (now, peer) = (self.now, self.peer(host, remote));
-        let Some(reservation) = peer.reserve(1, now) else {
-            if !packet.is_empty() {
-                peer.stage(packet);
-            }
+        let Some(reservation) = peer.reserve(taken, now) else {
+            packets
+                .iter()
+                .filter(|packet| !packet.is_empty())
+                .for_each(|packet| peer.stage(packet));
             self.initiate(host, remote);
             self.schedule(host, remote);
             return;
         };
         let keypair = &reservation.keypair;
-        let mut message = vec![0; padded_len(packet.len(), MTU) + TRANSPORT_OVERHEAD];
-        message[TRANSPORT_HEADER_LEN..][..packet.len()].copy_from_slice(packet);
-        keypair.seal(reservation.first, &mut message);
         self.with_session(host, keypair.local_index(), |session| {
             assert_eq!(session.remote, remote, "sealed with another peer's key");
             let age = now.since(session.born.expect("a key of an open handshake was used"));
             assert!(age < REJECT_AFTER_TIME, "sealed under a key of {age:?}");
             assert_eq!(reservation.first, session.next_counter, "a counter is used once, in order");
-            session.next_counter += 1;
+            session.next_counter += taken;
         });
-        let wanted = self.peer(host, remote).sent(keypair, !packet.is_empty(), now);
-        self.transmit(host, remote, &message);
+        for (counter, packet) in (reservation.first + lost..).zip(packets) {
+            let mut message = vec![0; padded_len(packet.len(), MTU) + TRANSPORT_OVERHEAD];
+            message[TRANSPORT_HEADER_LEN..][..packet.len()].copy_from_slice(packet);
+            keypair.seal(counter, &mut message);
+            self.transmit(host, remote, &message);
+        }
+        let data = packets.iter().any(|packet| !packet.is_empty());
+        let wanted = self.peer(host, remote).sent(keypair, data, now);
         self.obey(host, remote, wanted);
     }
 
@@ -339,7 +363,9 @@ impl World {
                         let reply = checker.reply(&datagram, source, self.now, &mut self.rng);
                         self.transmit(host, from, &reply);
                     }
-                    MacState::Mac1 | MacState::Mac2 => self.receive_handshake(host, &datagram),
+                    MacState::Mac1 | MacState::Mac2 => {
+                        self.receive_handshake(host, &datagram, intact);
+                    }
                 }
             }
             Some(Message::CookieReply(message)) => {
@@ -355,7 +381,7 @@ impl World {
         }
     }
 
-    fn receive_handshake(&mut self, host: HostId, datagram: &[u8]) {
+    fn receive_handshake(&mut self, host: HostId, datagram: &[u8], intact: bool) {
         match Message::parse(datagram) {
             Some(Message::Initiation(message)) => {
                 let Host { local, links, .. } = &self.hosts[host];
@@ -369,6 +395,10 @@ impl World {
                 let response =
                     peer.consume_initiation(local, opened, index, self.now, &mut self.rng);
                 if let Ok(response) = response {
+                    assert!(intact, "a forged initiation was answered");
+                    let ephemeral = *message[8..].first_chunk().expect("32 bytes");
+                    let answered = &mut self.link_mut(host, remote).answered;
+                    assert!(answered.insert(ephemeral), "an initiation was answered twice");
                     let now = self.now;
                     self.with_session(host, value, |session| session.born = Some(now));
                     self.transmit(host, remote, &response);
@@ -383,6 +413,7 @@ impl World {
                 let Host { local, links, .. } = &self.hosts[host];
                 let peer = &links[&remote].peer;
                 if let Ok(wanted) = peer.consume_response(local, message, now, unix) {
+                    assert!(intact, "a forged response ended a handshake");
                     self.with_session(host, receiver, |session| session.born = Some(now));
                     self.obey(host, remote, wanted);
                 }
@@ -406,6 +437,7 @@ impl World {
             assert!(!intact, "an intact message was refused");
             return;
         };
+        assert!(intact, "a forged message was opened");
         let born = self.with_session(host, receiver, |session| session.born);
         let age = now.since(born.expect("a key of an open handshake was used"));
         assert!(age < REJECT_AFTER_TIME, "opened under a key of {age:?}");
@@ -436,13 +468,40 @@ impl World {
         let copies = 1 + u64::from(self.chance(weather.duplication));
         for _ in 0..copies {
             let mut datagram = datagram.to_vec();
-            let intact = !self.chance(weather.corruption);
-            if !intact {
-                let position = self.below(datagram.len() as u64) as usize;
-                datagram[position] ^= 1 << self.below(8);
+            let corrupt = self.chance(weather.corruption);
+            if corrupt {
+                self.corrupt(&mut datagram, to);
             }
+            let stray = self.chance(weather.misrouting);
+            let reached = if stray { self.below(self.hosts.len() as u64) as usize } else { to };
+            let intact = !corrupt && reached == to;
             let delay = Duration::from_millis(1) + weather.delay.mul_f64(self.unit());
-            self.push(self.now + delay, Action::Arrival { from, to, datagram, intact });
+            let arrival = Action::Arrival { from, to: reached, datagram, intact };
+            self.push(self.now + delay, arrival);
+        }
+    }
+
+    /// Changes a bit; or, in a handshake message, one of what its receiver alone can judge, with a
+    /// mac1 that is right again: anybody who knows the receiver's public key can do that.
+    fn corrupt(&mut self, datagram: &mut [u8], to: HostId) {
+        let is_handshake =
+            matches!(Message::parse(datagram), Some(Message::Initiation(_) | Message::Response(_)));
+        let forge = is_handshake && self.chance(50);
+        let length = datagram.len();
+        let (start, end) = match (is_handshake, forge) {
+            (_, true) => (12, length - 32),
+            // Nobody looks at mac2 who is not under load.
+            (true, false) => (0, length - 16),
+            (false, _) => (0, length),
+        };
+        let position = start + self.below((end - start) as u64) as usize;
+        datagram[position] ^= 1 << self.below(8);
+        if forge {
+            let (rest, macs) = datagram.split_at_mut(end);
+            let public = self.hosts[to].local.public_key().as_bytes();
+            let key = Blake2s256::new().chain_update(b"mac1----").chain_update(public).finalize();
+            let mac1 = Blake2sMac::<U16>::new_from_slice(&key).unwrap().chain_update(rest);
+            macs[..16].copy_from_slice(&mac1.finalize_fixed());
         }
     }
 
@@ -458,7 +517,8 @@ impl World {
 
     fn add_peer(&mut self, on: HostId, of: HostId) {
         let peer = Peer::new(*self.hosts[of].local.public_key());
-        let link = Link { peer, scheduled: None, last_initiation: None };
+        let answered = HashSet::new();
+        let link = Link { peer, answered, scheduled: None, last_initiation: None };
         self.hosts[on].links.insert(of, link);
     }
 
@@ -471,10 +531,11 @@ impl World {
     }
 
     fn new_index(&mut self, host: HostId, remote: HostId) -> LocalIndex {
-        let table = Arc::clone(&self.hosts[host].indices);
-        let index = self.rng.next_u32();
+        let Host { indices, next_index, .. } = &mut self.hosts[host];
+        let (table, index) = (Arc::clone(indices), *next_index);
+        *next_index += 1;
         let session = Session { remote, born: None, next_counter: 0 };
-        assert!(table.lock().insert(index, session).is_none(), "improbable");
+        assert!(table.lock().insert(index, session).is_none(), "each is new");
         LocalIndex::new(index, table)
     }
 
