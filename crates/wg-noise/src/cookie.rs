@@ -219,6 +219,19 @@ mod tests {
     }
 
     #[test]
+    fn a_cookie_is_for_the_whole_of_an_ipv6_address() {
+        let mut fixture = Fixture::new();
+        fixture.source = "[2001:db8::1]:51820".parse().unwrap();
+        fixture.exchange(START);
+        let message = fixture.message(START);
+        assert_eq!(fixture.check(&message, START), MacState::Mac2);
+        for other in ["[2001:db8::1]:51821", "[2001:db8::2]:51820", "[2001:db9::1]:51820"] {
+            let other = other.parse().unwrap();
+            assert_eq!(fixture.checker.check(&message, other, START), MacState::Mac1);
+        }
+    }
+
+    #[test]
     fn the_reply_goes_to_the_sender_index_and_tells_no_secret() {
         let mut fixture = Fixture::new();
         let message = fixture.message(START);

@@ -241,6 +241,12 @@ mod tests {
         assert_eq!(fixture.slots(), [1, 3, 2]);
         assert!(fixture.keypairs.confirm(&theirs));
         assert_eq!(fixture.slots(), [3, 2, 0]);
+
+        // Theirs came at the very instant at which ours left.
+        let fixture = Fixture::new();
+        fixture.answered(2, 20);
+        fixture.initiated(3, 20, 30, true);
+        assert_eq!(fixture.slots(), [0, 3, 2]);
     }
 
     #[test]
@@ -274,8 +280,11 @@ mod tests {
         fixture.initiated(3, 40, 41, true);
         assert_eq!(fixture.keypairs.with_local_index(2).unwrap().local_index(), 2);
         assert!(fixture.keypairs.with_local_index(1).is_none());
+        fixture.answered(4, 50);
+        fixture.initiated(5, 45, 51, true);
+        assert_eq!(fixture.slots(), [3, 5, 4]);
         fixture.keypairs.clear();
-        assert!([2, 3].iter().all(|&i| fixture.keypairs.with_local_index(i).is_none()));
-        assert_eq!(fixture.released().len(), 3);
+        assert_eq!(fixture.slots(), [0; 3]);
+        assert_eq!(fixture.released().len(), 5);
     }
 }

@@ -445,3 +445,17 @@ impl fmt::Debug for Peer {
         f.debug_struct("Peer").field("public_key", &self.public_key).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reset_forgets_the_secret_of_both_static_keys() {
+        let (local, remote) = (LocalStatic::new(&[1; 32]), LocalStatic::new(&[2; 32]));
+        let peer = Peer::new(*remote.public_key());
+        assert!(peer.lock().static_static(&local, remote.public_key()).is_ok());
+        peer.reset();
+        assert!(peer.lock().static_static.is_none());
+    }
+}

@@ -153,4 +153,15 @@ mod tests {
         assert!(limiter.allow(stranger(MAX_SOURCES), after(1000)));
         assert_eq!(limiter.buckets.len(), 2);
     }
+
+    #[test]
+    fn a_source_is_not_forgotten_before_its_bucket_is_full() {
+        let mut limiter = RateLimiter::new();
+        assert!(limiter.allow(address("192.0.2.1"), START));
+        assert_eq!(allowed(&mut limiter, "192.0.2.1", 9, after(800)), 5);
+        // The stranger's place is swept for.
+        assert!(limiter.allow(address("192.0.2.2"), after(1000)));
+        assert_eq!(allowed(&mut limiter, "192.0.2.1", 9, after(1000)), 4);
+        assert_eq!(allowed(&mut limiter, "192.0.2.1", 9, after(1001)), 0);
+    }
 }

@@ -115,11 +115,13 @@ mod tests {
 
     #[test]
     fn the_window_ends_where_the_kernels_does() {
-        for newest in [WINDOW, WINDOW + 1, 20_000, 20_031] {
+        /// `COUNTER_WINDOW_SIZE` of its `messages.h`.
+        const KERNELS: u64 = 8192 - 64;
+        for newest in [KERNELS, KERNELS + 1, 20_000, 20_031] {
             let mut window = ReplayWindow::new();
             assert!(window.accept(newest));
-            assert!(window.accept(newest - WINDOW));
-            if let Some(behind) = newest.checked_sub(WINDOW + 1) {
+            assert!(window.accept(newest - KERNELS));
+            if let Some(behind) = newest.checked_sub(KERNELS + 1) {
                 assert!(!window.accept(behind));
             }
         }

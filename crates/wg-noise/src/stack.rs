@@ -22,6 +22,7 @@ mod tests {
     use wg_cipher::TransportKey;
 
     use super::*;
+    use crate::aead::AeadKey;
 
     /// Never in memory as it is; the key is its complement.
     fn complement() -> [u8; 32] {
@@ -32,6 +33,12 @@ mod tests {
     fn session_key() -> TransportKey {
         let key = zeroize::Zeroizing::new(complement().map(|byte| !byte));
         TransportKey::new(&key)
+    }
+
+    #[inline(never)]
+    fn handshake_key() -> AeadKey {
+        let key = zeroize::Zeroizing::new(complement().map(|byte| !byte));
+        AeadKey::new(&key)
     }
 
     /// How often the key lies in this process's writable memory.
@@ -60,8 +67,15 @@ mod tests {
     }
 
     #[test]
-    fn a_session_key_is_in_memory_once_and_then_no_more() {
+    fn a_key_is_in_memory_once_and_then_no_more() {
         let key = session_key();
+        wipe_stack();
+        assert_eq!(copies(), 1);
+        drop(key);
+        wipe_stack();
+        assert_eq!(copies(), 0);
+
+        let key = handshake_key();
         wipe_stack();
         assert_eq!(copies(), 1);
         drop(key);

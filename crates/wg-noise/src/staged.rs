@@ -130,4 +130,14 @@ mod tests {
         drop(peers);
         assert_eq!(budget.0.load(Ordering::Relaxed), 0);
     }
+
+    #[test]
+    fn what_gave_way_in_vain_is_staged_no_more() {
+        let staged = Staged::default();
+        staged.push(&[8]);
+        assert!(staged.budget.take(MAX_STAGED_BYTES - cost(&[8])), "others use all the rest");
+        staged.push(&[8, 9]);
+        assert!(!staged.any());
+        assert!(staged.take().is_empty());
+    }
 }

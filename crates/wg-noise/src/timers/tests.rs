@@ -97,6 +97,21 @@ fn an_unanswered_initiation_is_repeated_for_90_seconds() {
     assert_eq!(timers.deadline(), Some(after(630_000)), "only zeroing is left");
     let zero = Due { zero_key_material: true, ..Due::default() };
     assert_eq!(timers.poll(after(630_000)), zero);
+    timers.handshake_initiated(after(700_000));
+    assert_eq!(timers.poll(after(705_000)), initiation(), "the 90 seconds began anew");
+}
+
+#[test]
+fn keys_are_zeroed_540_seconds_after_the_last_were_derived() {
+    let timers = Timers::default();
+    timers.session_derived(START);
+    timers.session_derived(after(120_000));
+    assert_eq!(timers.deadline(), Some(after(660_000)));
+    // A handshake in vain postpones nothing.
+    timers.handshake_wanted(after(300_000));
+    timers.handshake_initiated(after(300_000));
+    assert!(timers.poll(after(390_000)).give_up);
+    assert_eq!(timers.deadline(), Some(after(660_000)));
 }
 
 #[test]
@@ -106,6 +121,8 @@ fn an_answer_ends_the_repetition() {
     timers.session_derived(after(100));
     timers.handshake_complete();
     assert_eq!(timers.deadline(), Some(after(540_100)));
+    timers.handshake_initiated(after(120_000));
+    assert_eq!(timers.poll(after(125_000)), initiation(), "the 90 seconds began anew");
 }
 
 #[test]
@@ -150,12 +167,20 @@ fn reset_stops_all_timers() {
     timers.handshake_initiated(START);
     timers.data_sent(START);
     timers.data_received(START);
+    timers.data_received(START);
     timers.session_derived(START);
     timers.set_persistent_keepalive(25, START);
+    assert!(timers.first_lastminute_handshake());
     timers.reset();
     assert_eq!(timers.deadline(), None);
     assert!(timers.may_initiate(START));
     assert_eq!(timers.persistent_keepalive(), 25);
+    assert!(timers.first_lastminute_handshake());
+    timers.data_received(after(100_000));
+    assert_eq!(timers.poll(after(110_000)), keepalive());
+    assert_eq!(timers.deadline(), None, "one keepalive, for there was one packet since");
+    timers.handshake_initiated(after(110_000));
+    assert_eq!(timers.poll(after(115_000)), initiation(), "the 90 seconds began anew");
 }
 
 #[test]

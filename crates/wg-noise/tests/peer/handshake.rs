@@ -269,3 +269,43 @@ fn sessions_that_crossed_are_renewed_before_they_expire() {
     assert_eq!(wants(169_999), [false, false], "both are responders");
     assert_eq!(wants(170_000), [true, true]);
 }
+
+/// Kernel: `wg_packet_send_handshake_initiation` and its like call the timers' events for any
+/// authenticated packet.
+#[test]
+fn handshake_messages_are_packets_to_the_timers() {
+    // Each side gets a packet, and sends one: a keepalive and a new handshake are due.
+    let busy = || {
+        let (a, b) = connected();
+        for (from, to) in [(&a, &b), (&b, &a)] {
+            to.open(&from.seal(b"data", after(6000)).unwrap(), after(6000)).unwrap();
+        }
+        assert_eq!(a.peer.deadline(), Some(after(16_000)), "a keepalive");
+        let keypair = b.peer.reserve(1, after(7000)).unwrap().keypair;
+        assert!(!b.peer.sent(&keypair, true, after(7000)).initiation);
+        (a, b)
+    };
+
+    let (mut a, mut b) = busy();
+    let initiation = a.initiate(after(8000)).unwrap();
+    assert!(!a.peer.poll(after(16_000)).keepalive, "the initiation was answer enough");
+    b.answer(&initiation, after(8000)).unwrap();
+    let due = b.peer.poll(after(22_333));
+    assert!(!due.initiation, "the initiation was an answer");
+
+    let (mut a, mut b) = busy();
+    b.open(&a.seal(b"data", after(9500)).unwrap(), after(9500)).unwrap();
+    let initiation = a.initiate(after(10_000)).unwrap();
+    b.answer(&initiation, after(10_000)).unwrap();
+    assert!(!b.peer.poll(after(19_500)).keepalive, "the response was answer enough");
+}
+
+#[test]
+fn a_keypair_is_as_old_as_the_response() {
+    let (mut a, mut b) = sides();
+    let initiation = a.initiate(START).unwrap();
+    let response = b.answer(&initiation, START).unwrap();
+    assert!(a.finish(&response, after(3000)).is_ok());
+    assert!(a.peer.reserve(1, after(182_999)).is_some());
+    assert!(a.peer.reserve(1, after(183_000)).is_none());
+}

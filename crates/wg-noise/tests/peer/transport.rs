@@ -86,7 +86,9 @@ fn a_keypair_ends_after_180_seconds() {
     assert!(b.peer.keypair(index, after(179_999)).is_some());
     assert!(a.peer.reserve(1, after(180_000)).is_none());
     assert!(b.peer.keypair(index, after(180_000)).is_none());
-    assert!(b.peer.keypair(index.wrapping_add(1), START).is_none());
+    for bit in 0..32 {
+        assert!(b.peer.keypair(index ^ 1 << bit, START).is_none(), "bit {bit}");
+    }
 }
 
 #[test]
@@ -132,4 +134,15 @@ fn a_keypair_near_its_end_asks_for_one_handshake() {
     let theirs = b.peer.reserve(1, START).unwrap().keypair;
     let wanted = b.peer.received(&theirs, false, after(165_000), UNIX);
     assert!(!wanted.initiation, "the initiator renews");
+}
+
+#[test]
+fn a_keypair_that_has_a_successor_asks_for_no_handshake() {
+    let (mut a, mut b) = connected();
+    let previous = a.peer.reserve(1, START).unwrap().keypair;
+    let initiation = a.initiate(after(120_000)).unwrap();
+    let response = b.answer(&initiation, after(120_000)).unwrap();
+    let _ = a.finish(&response, after(120_000)).unwrap();
+    assert!(!a.peer.received(&previous, true, after(170_000), UNIX).initiation);
+    assert!(!a.peer.sent(&previous, true, after(170_000)).initiation);
 }
