@@ -1,10 +1,11 @@
 //! Userspace daemons under test, and keys for them.
 
 use std::fmt;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use testbed::{Host, eventually, originals};
+use testbed::{Host, daemons, eventually, originals};
 
 /// Who made the daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,22 +14,28 @@ pub enum Daemon {
     Ours,
     /// The current `wireguard-go`.
     WireguardGo,
+    /// Cloudflare's `boringtun-cli`.
+    Boringtun,
+    /// Mullvad's `gotatun`.
+    Gotatun,
     /// None: the kernel's own module, which a guest of `testbed::vm` has.
     Kernel,
 }
 
 impl Daemon {
-    /// Both makes of daemons.
-    pub const ALL: [Self; 2] = [Self::Ours, Self::WireguardGo];
+    /// Those that `wg` must show and change alike.
+    pub const SHOWN_ALIKE: [Self; 2] = [Self::Ours, Self::WireguardGo];
 
     /// The command that starts it.
     ///
     /// # Errors
-    /// When wireguard-go cannot be fetched.
+    /// When another's daemon cannot be fetched or built.
     pub fn program(self) -> Result<String> {
         Ok(match self {
             Self::Ours => "wg-userspace".to_owned(),
             Self::WireguardGo => originals::wireguard_go()?.display().to_string(),
+            Self::Boringtun => alone(&daemons::boringtun()?),
+            Self::Gotatun => alone(&daemons::gotatun()?),
             Self::Kernel => bail!("the kernel is no daemon"),
         })
     }
@@ -52,9 +59,17 @@ impl fmt::Display for Daemon {
         f.write_str(match self {
             Self::Ours => "ours",
             Self::WireguardGo => "wireguard-go",
-            Self::Kernel => "the kernel",
+            Self::Boringtun => "boringtun",
+            Self::Gotatun => "gotatun",
+            Self::Kernel => "kernel",
         })
     }
+}
+
+/// boringtun's command line, and that of what descends from it: nobody has called sudo whose rights
+/// could be kept, and the log would go to the real machine's temporary folder.
+fn alone(program: &Path) -> String {
+    format!("{} --disable-drop-privileges --log /run/daemon.log", program.display())
 }
 
 /// The command that is the original `wg`.

@@ -1,10 +1,11 @@
 //! Whole-program tests: each `[[test]]` of this package runs the built programs in namespaces.
 //!
-//! This library holds what several of them share: daemons of either make, keys, and two hosts with
-//! a cable between them.
+//! This library holds what several of them share: daemons of all makes, keys, two hosts with a cable
+//! between them, and what such a pair is tried with.
 
 mod compliance;
 mod daemon;
+pub mod interop_matrix;
 mod pair;
 mod shown;
 

@@ -124,10 +124,10 @@ fn same(host: &Host, daemon: Daemon, form: &str, settings: &[(&str, &str)]) -> R
         // wireguard-go lists its peers in a new order each time.
         Ok(match daemon {
             Daemon::Ours | Daemon::Kernel => output.stdout,
-            Daemon::WireguardGo if form.contains("show wg0 ") || form.contains("all ") => {
+            _ if form.contains("show wg0 ") || form.contains("all ") => {
                 in_order(&output.stdout, "\n")
             }
-            Daemon::WireguardGo => in_order(&output.stdout, "\n\n"),
+            _ => in_order(&output.stdout, "\n\n"),
         })
     };
     let original = original_wg()?;

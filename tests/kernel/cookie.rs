@@ -12,9 +12,9 @@ use anyhow::{Result, ensure};
 use blake2::digest::consts::U16;
 use blake2::digest::{Digest, KeyInit, Mac};
 use blake2::{Blake2s256, Blake2sMac};
+use culvert_tests::interop_matrix::tell;
 use culvert_tests::{Daemon, OUTER_V4, Pair, original_wg};
 use nix::unistd::gettid;
-use testbed::report::{self, Entry};
 use testbed::{Ping, vm};
 use wg_config::PublicKey;
 
@@ -39,9 +39,7 @@ fn cookies_are_returned_by_ours_and_by_the_module() -> Result<()> {
             for _ in 1..ATTEMPTS {
                 outcome = outcome.or_else(|_| under_load(initiator, responder));
             }
-            outcome?;
-            let what = "over IPv4, preshared key: a cookie under load";
-            report::add(&Entry::Interop(format!("{initiator} to {responder}, {what}")))?;
+            tell(initiator, responder, "cookie", outcome)?;
         }
         Ok(())
     })

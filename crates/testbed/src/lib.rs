@@ -5,8 +5,10 @@
 //! `/etc/resolv.conf`. Everything in it ends when it is dropped, also when the test panics or is
 //! killed, and nothing of it is ever named on the real machine.
 //!
-//! [`originals`] unpacks the current `wg`, `wg-quick` and `wireguard-go`, the oracles.
+//! [`originals`] unpacks the current `wg`, `wg-quick` and `wireguard-go`, the oracles; [`daemons`]
+//! builds boringtun and gotatun.
 
+pub mod daemons;
 pub mod debian;
 mod host;
 mod init;

@@ -38,8 +38,8 @@ pub enum Entry {
     },
     /// So many faults were tried: how many, and where.
     Faults(String),
-    /// Two implementations understood each other: who, and how.
-    Interop(String),
+    /// Two implementations talked to each other: a cell of the matrix.
+    Interop(Interop),
     /// The hosts of a recipe reached each other, or did not, as it says.
     Recipe {
         /// Its name.
@@ -49,6 +49,19 @@ pub enum Entry {
         /// How many were not.
         denied: usize,
     },
+}
+
+/// A cell of the matrix of implementations.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interop {
+    /// Who initiated, without white space.
+    pub initiator: String,
+    /// Who answered, without white space.
+    pub responder: String,
+    /// What was tried: the column.
+    pub what: String,
+    /// Whether all of it went well.
+    pub passed: bool,
 }
 
 /// Adds an entry. Without the file only a skipped test is told, on standard error, past the test
@@ -95,7 +108,9 @@ fn line(entry: &Entry) -> String {
         Entry::Skipped { test, reason } => format!("SKIPPED {test}: {}", reason.replace('\n', " ")),
         Entry::Cases { on, number } => format!("cases {number} {on}"),
         Entry::Faults(what) => format!("faults {what}"),
-        Entry::Interop(what) => format!("interop {what}"),
+        Entry::Interop(Interop { initiator, responder, what, passed }) => {
+            format!("interop {passed} {initiator} {responder} {what}")
+        }
         Entry::Recipe { name, reached, denied } => format!("recipe {reached} {denied} {name}"),
     }
 }
@@ -118,7 +133,13 @@ fn entry(line: &str) -> Option<Entry> {
             Entry::Cases { on: on.to_owned(), number: number.parse().ok()? }
         }
         "faults" => Entry::Faults(rest.to_owned()),
-        "interop" => Entry::Interop(rest.to_owned()),
+        "interop" => {
+            let mut words = rest.splitn(4, ' ');
+            let passed = words.next()?.parse().ok()?;
+            let [initiator, responder, what] =
+                [words.next()?, words.next()?, words.next()?].map(str::to_owned);
+            Entry::Interop(Interop { initiator, responder, what, passed })
+        }
         "recipe" => {
             let mut words = rest.splitn(3, ' ');
             let (reached, denied) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
@@ -140,7 +161,12 @@ mod tests {
             Entry::Skipped { test: "a::b".into(), reason: "no guest: no qemu".into() },
             Entry::Cases { on: "the kernel".into(), number: 7 },
             Entry::Faults("7 at the steps of two reloads".into()),
-            Entry::Interop("ours to kernel, IPv4".into()),
+            Entry::Interop(Interop {
+                initiator: "ours".into(),
+                responder: "kernel".into(),
+                what: "4in6 psk".into(),
+                passed: false,
+            }),
             Entry::Recipe { name: "full star".into(), reached: 5, denied: 3 },
         ];
         let text: String = all.iter().map(|entry| line(entry) + "\n").collect();

@@ -7,6 +7,7 @@ mod demo;
 mod deny;
 mod dist;
 mod fuzz;
+mod interop_matrix;
 mod leftovers;
 mod soak;
 mod terminal;

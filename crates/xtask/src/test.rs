@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
-use testbed::{originals, packages, privileges, programs, report};
+use testbed::{daemons, originals, packages, privileges, programs, report};
 
 use crate::{build, test_report};
 
@@ -31,6 +31,10 @@ pub(crate) fn run(long: bool) -> Result<()> {
     println!("Packages: {}", PACKAGES.join(", "));
     packages::ensure(&PACKAGES)?;
     println!("The original wg, wg-quick and wireguard-go: {}", originals::folder()?.display());
+    println!("boringtun: {}", daemons::boringtun()?.display());
+    if long {
+        println!("gotatun: {}", daemons::gotatun()?.display());
+    }
     println!("Building the workspace.");
     if !build::cargo()?.args(["build", "--workspace", "--all-targets"]).status()?.success() {
         bail!("the workspace cannot be built");

@@ -4,6 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use testbed::report::{self, Entry};
 
+use crate::interop_matrix;
+
 /// Prints how much was tried on the kernel module and in the recipes, who understood whom, and
 /// loudly what was skipped.
 pub(crate) fn print(text: &str) {
@@ -15,7 +17,7 @@ pub(crate) fn print(text: &str) {
         match entry {
             Entry::InGuest { start, end, .. } => times.push((*start, *end)),
             Entry::Faults(what) => faults.push(what),
-            Entry::Interop(what) => matrix.push(what),
+            Entry::Interop(cell) => matrix.push(cell),
             Entry::Skipped { test, reason } => skipped.push((test, reason)),
             Entry::Recipe { reached, denied, .. } => {
                 all_reached += reached;
@@ -40,11 +42,7 @@ pub(crate) fn print(text: &str) {
     for what in faults {
         println!("Faults, after each of which the host was as before: {what}.");
     }
-    matrix.sort_unstable();
-    println!("\nInitiators and responders that understood each other:");
-    for what in matrix {
-        println!("{what}");
-    }
+    println!("\nWho was tried with whom:\n{}", interop_matrix::table(&matrix));
 }
 
 /// The cases of the table that were tried on the kernel module.
@@ -52,7 +50,7 @@ fn cases(entries: &[Entry]) -> usize {
     entries
         .iter()
         .map(|entry| match entry {
-            Entry::Cases { on, number } if on == "the kernel" => *number,
+            Entry::Cases { on, number } if on == "kernel" => *number,
             _ => 0,
         })
         .sum()

@@ -1,11 +1,10 @@
 //! The daemons that are compared.
 
 use std::fmt;
-use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use clap::ValueEnum;
-use testbed::{originals, programs};
+use testbed::{daemons, originals};
 
 /// Who made a daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -79,31 +78,11 @@ fn command(name: Name) -> Result<String> {
     match name {
         Name::Culvert => Ok(OURS.to_owned()),
         Name::WireguardGo => Ok(originals::wireguard_go()?.display().to_string()),
-        // Cloudflare's.
         Name::Boringtun => {
-            Ok(format!("{} --disable-drop-privileges", built("boringtun-cli", "boringtun-cli")?))
+            Ok(format!("{} --disable-drop-privileges", daemons::boringtun()?.display()))
         }
-        // Mullvad's.
-        Name::Gotatun => Ok(format!("{} {GOTATUN_OPTIONS}", built("gotatun-cli", "gotatun")?)),
+        Name::Gotatun => Ok(format!("{} {GOTATUN_OPTIONS}", daemons::gotatun()?.display())),
     }
-}
-
-/// The path of a `program` that cargo builds from the crate `package` into the target folder.
-fn built(package: &str, program: &str) -> Result<String> {
-    let folder = programs::target_folder()?.join("bench");
-    let program = folder.join("bin").join(program);
-    if !program.is_file() {
-        println!("Building {package}.");
-        let status = Command::new("cargo")
-            .args(["install", package, "--locked", "--quiet", "--root"])
-            .arg(&folder)
-            .status()
-            .context("cannot start cargo")?;
-        if !status.success() {
-            bail!("cargo install {package} failed");
-        }
-    }
-    Ok(program.display().to_string())
 }
 
 /// Our daemon without each of these offloads, and without all of them when there are several.
