@@ -96,6 +96,8 @@ struct Session {
     /// `None` before the handshake ended.
     born: Option<Instant>,
     next_counter: u64,
+    /// Whether the other side is known to have the keys.
+    confirmed: bool,
 }
 
 impl Indices {
@@ -318,6 +320,7 @@ impl World {
             assert_eq!(session.remote, remote, "sealed with another peer's key");
             let age = now.since(session.born.expect("a key of an open handshake was used"));
             assert!(age < REJECT_AFTER_TIME, "sealed under a key of {age:?}");
+            assert!(session.confirmed, "sealed before the other side was known to have the key");
             assert_eq!(reservation.first, session.next_counter, "a counter is used once, in order");
             session.next_counter += taken;
         });
@@ -414,7 +417,10 @@ impl World {
                 let peer = &links[&remote].peer;
                 if let Ok(wanted) = peer.consume_response(local, message, now, unix) {
                     assert!(intact, "a forged response ended a handshake");
-                    self.with_session(host, receiver, |session| session.born = Some(now));
+                    self.with_session(host, receiver, |session| {
+                        session.born = Some(now);
+                        session.confirmed = true;
+                    });
                     self.obey(host, remote, wanted);
                 }
             }
@@ -438,7 +444,10 @@ impl World {
             return;
         };
         assert!(intact, "a forged message was opened");
-        let born = self.with_session(host, receiver, |session| session.born);
+        let born = self.with_session(host, receiver, |session| {
+            session.confirmed = true;
+            session.born
+        });
         let age = now.since(born.expect("a key of an open handshake was used"));
         assert!(age < REJECT_AFTER_TIME, "opened under a key of {age:?}");
         let mut fresh = [true];
@@ -534,7 +543,7 @@ impl World {
         let Host { indices, next_index, .. } = &mut self.hosts[host];
         let (table, index) = (Arc::clone(indices), *next_index);
         *next_index += 1;
-        let session = Session { remote, born: None, next_counter: 0 };
+        let session = Session { remote, born: None, next_counter: 0, confirmed: false };
         assert!(table.lock().insert(index, session).is_none(), "each is new");
         LocalIndex::new(index, table)
     }
