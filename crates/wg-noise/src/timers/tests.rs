@@ -152,6 +152,7 @@ fn any_packet_moves_the_persistent_keepalive() {
     timers.any_packet_received(after(1_000));
     assert_eq!(timers.deadline(), Some(after(26_000)));
     timers.any_packet_sent(after(2_000));
+    assert_eq!(timers.deadline(), Some(after(27_000)));
     assert_eq!(timers.poll(after(27_000)), keepalive());
     assert_eq!(timers.deadline(), Some(after(52_000)), "also if it cannot be sent");
     assert!(!timers.set_persistent_keepalive(5, after(30_000)));
