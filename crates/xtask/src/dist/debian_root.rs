@@ -8,8 +8,19 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use testbed::{Host, Output, debian, packages, programs};
 
-/// What a machine has beside the bare minimum: systemd, manuals, completions, AppArmor.
-const INCLUDED: &str = "apparmor,bash-completion,iproute2,man-db,systemd";
+/// What a machine has beside the bare minimum: systemd, manuals, completions, AppArmor, containers.
+const INCLUDED: [&str; 10] = [
+    "apparmor",
+    "bash-completion",
+    "crun",
+    "iproute2",
+    "iputils-ping",
+    "man-db",
+    "netavark",
+    "podman",
+    "podman-docker",
+    "systemd",
+];
 const LIMIT: Duration = Duration::from_secs(600);
 /// Where a host sees its root file system.
 const ROOT: &str = "/run/debian/root";
@@ -24,22 +35,32 @@ impl Base {
     pub(super) fn get() -> Result<Self> {
         let codename = debian::codename().context("this machine's release has no code name")?;
         let folder = programs::target_folder()?.join("debian").join(&codename);
-        if !folder.exists() {
+        let list = folder.with_extension("included");
+        let included = INCLUDED.join(",");
+        if !fs::read_to_string(&list).is_ok_and(|listed| listed == included) {
             packages::ensure(&["debootstrap"])?;
             let mirror = debian::mirror().context("no Debian mirror is configured")?;
             println!("Making a Debian root file system of {codename}.");
             let unfinished = folder.with_extension("new");
-            if unfinished.exists() {
-                fs::remove_dir_all(&unfinished)?;
+            for old in [&folder, &unfinished] {
+                if old.exists() {
+                    fs::remove_dir_all(old)?;
+                }
             }
             fs::create_dir_all(&unfinished)?;
             let mut debootstrap = Command::new("debootstrap");
-            debootstrap.args(["--variant=minbase", &format!("--include={INCLUDED}"), &codename]);
+            debootstrap.args(["--variant=minbase", &format!("--include={included}"), &codename]);
             debootstrap.arg(&unfinished).arg(mirror);
             testbed::run(&mut debootstrap, b"", LIMIT)?.success()?;
             fs::rename(unfinished, &folder)?;
+            fs::write(list, included)?;
         }
         Ok(Self { folder })
+    }
+
+    /// Where it is. Nobody writes there.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// A copy on a host of its own; what is written to it is gone with the host.
