@@ -1,8 +1,12 @@
 //! The manuals and README: every example works, every option and setting is named, and mandoc(1) has
 //! nothing to say.
+//!
+//! No example goes unexecuted: its mark names what executes it (`testbed::documents`), each of which
+//! takes all examples that are marked so, and `cargo xtask test` compares what was executed with
+//! what there is.
 
-mod example;
 mod lists;
+mod machine;
 mod story;
 
 use std::path::{Path, PathBuf};
@@ -10,9 +14,8 @@ use std::process::Command;
 use std::{env, fs};
 
 use anyhow::{Context, Result, ensure};
+use testbed::documents::{self, DOCUMENTS, Executor};
 use testbed::packages;
-
-use example::Example;
 
 /// The manuals.
 const MANUALS: [&str; 4] = ["wg.8", "wg-quick.8", "wg-userspace.8", "wg.conf.5"];
@@ -27,50 +30,50 @@ const PAGES: [&str; 5] = [
 /// Manuals of others that ours refer to. They need not be installed here.
 const ELSEWHERE: [&str; 6] =
     ["bash.1", "sh.1", "ip.8", "iptables-restore.8", "resolvconf.8", "sudo.8"];
-/// Examples of all documents that may go untried, each with its reason.
-const MOST_UNTRIED: usize = 8;
 
 #[test]
 fn examples_of_readme_work() -> Result<()> {
-    story::tell("README.md", &example::of_markdown(&document("README.md")?)?)
+    story::tell("README.md")
 }
 
 #[test]
 fn examples_of_wg_work() -> Result<()> {
-    examples_of_manual_work("wg.8")
+    story::tell("man/wg.8")
 }
 
 #[test]
 fn examples_of_wg_quick_work() -> Result<()> {
-    examples_of_manual_work("wg-quick.8")
+    story::tell("man/wg-quick.8")
 }
 
 #[test]
 fn examples_of_wg_userspace_work() -> Result<()> {
-    examples_of_manual_work("wg-userspace.8")
+    story::tell("man/wg-userspace.8")
 }
 
 #[test]
 fn examples_of_wg_conf_work() -> Result<()> {
-    examples_of_manual_work("wg.conf.5")
+    story::tell("man/wg.conf.5")
 }
 
 #[test]
-fn few_examples_go_untried() -> Result<()> {
-    let mut untried = Vec::new();
-    let mut note = |name: &str, examples: Vec<Example>| {
-        for example in examples {
-            if let Some(reason) = example.not_executed {
-                untried.push(format!("{name}:{}: {reason}", example.line));
-            }
-        }
-    };
-    note("README.md", example::of_markdown(&document("README.md")?)?);
-    for name in MANUALS {
-        note(name, example::of_manual(&document(&format!("man/{name}"))?)?);
+fn every_manual_is_told_and_every_executor_is_there() -> Result<()> {
+    let mut manuals = Vec::new();
+    for entry in fs::read_dir(workspace().join("man"))? {
+        manuals.push(format!("man/{}", entry?.file_name().display()));
     }
-    ensure!(untried.len() <= MOST_UNTRIED, "{untried:#?}");
-    println!("not tried:\n{}", untried.join("\n"));
+    let unknown: Vec<_> =
+        manuals.iter().filter(|name| !DOCUMENTS.contains(&name.as_str())).collect();
+    ensure!(unknown.is_empty() && manuals.len() == MANUALS.len(), "nobody tells {unknown:?}");
+    for (executor, source) in [
+        (Executor::Machine, Executor::Machine.place()),
+        (Executor::Kernel, Executor::Kernel.place()),
+        (Executor::Dist, "crates/xtask/src/dist/container.rs"),
+    ] {
+        let call = format!("documents::examples(Executor::{executor:?})");
+        ensure!(document(source)?.contains(&call), "{source} executes no examples");
+        documents::examples(executor)?;
+    }
     Ok(())
 }
 
@@ -130,8 +133,4 @@ fn document(name: &str) -> Result<String> {
 
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-fn examples_of_manual_work(name: &str) -> Result<()> {
-    story::tell(name, &example::of_manual(&document(&format!("man/{name}"))?)?)
 }

@@ -4,22 +4,23 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use culvert_tests::{OUTER_V4, OUTER_V6, ip};
+use testbed::documents::{self, Example, Executor, Kind};
 use testbed::{Host, connect};
-
-use crate::example::{Example, Kind};
 
 /// What stands for any text in the output of an example.
 const ANYTHING: &str = "...";
 
-/// Tries all examples of a document.
-pub(crate) fn tell(document: &str, examples: &[Example]) -> Result<()> {
+/// Tries all examples of a document but those that something else executes.
+pub(crate) fn tell(document: &str) -> Result<()> {
     let hosts = hosts()?;
-    for example in examples.iter().filter(|example| example.not_executed.is_none()) {
+    let examples = documents::of(document)?;
+    for example in examples.iter().filter(|example| example.executor == Executor::Story) {
         let host = hosts.get(example.host.as_str()).context("there is no such host");
         host.and_then(|host| attempt(host, example))
-            .with_context(|| format!("{document}:{}\n{}", example.line, example.text))?;
+            .with_context(|| format!("{}\n{}", example.place, example.text))?;
+        example.executed()?;
     }
     Ok(())
 }
@@ -51,7 +52,7 @@ fn attempt(host: &Host, example: &Example) -> Result<()> {
                 None => Ok(()),
             }
         }
-        Kind::Console { fails } => run(host, &example.text, *fails),
+        Kind::Console { fails } => run(host, example, *fails),
     }
 }
 
@@ -64,8 +65,8 @@ fn check_file(text: &str) -> Result<()> {
 
 /// Runs the commands by one shell. What the example shows has to be what they print; an example that
 /// shows nothing may print anything.
-fn run(host: &Host, text: &str, fails: bool) -> Result<()> {
-    let (script, shown) = split(text)?;
+fn run(host: &Host, example: &Example, fails: bool) -> Result<()> {
+    let (script, shown) = example.script()?;
     let mut shell = host.command("bash");
     // The folder is the host's own, so that nothing is left on the machine.
     let prelude = "exec 2>&1; set -e -o pipefail; cd /etc/wireguard\n";
@@ -79,32 +80,6 @@ fn run(host: &Host, text: &str, fails: bool) -> Result<()> {
         ensure!(matches(&printed, &shown), "printed:\n{printed}");
     }
     Ok(())
-}
-
-/// The commands, and the output that is shown below them.
-fn split(text: &str) -> Result<(String, String)> {
-    let (mut script, mut shown) = (String::new(), String::new());
-    let mut lines = text.lines();
-    while let Some(line) = lines.next() {
-        let Some(command) = line.strip_prefix("$ ").or_else(|| line.strip_prefix("# ")) else {
-            shown.push_str(line);
-            shown.push('\n');
-            continue;
-        };
-        script.push_str(command);
-        script.push('\n');
-        let mut goes_on = command.ends_with(['\\', '|']);
-        let mut ends_at = command.split_once("<<").map(|(_, word)| word.trim_matches('\''));
-        while goes_on || ends_at.is_some() {
-            let Some(line) = lines.next() else { bail!("the command does not end: {command}") };
-            script.push_str(line);
-            script.push('\n');
-            goes_on = ends_at.is_none() && line.ends_with(['\\', '|']);
-            ends_at = ends_at.filter(|word| *word != line);
-        }
-    }
-    ensure!(!script.is_empty(), "no line begins with `$ ' or `# '");
-    Ok((script, shown))
 }
 
 /// Without the lines that tell of a kernel without WireGuard, which the documents do not suppose.

@@ -6,6 +6,7 @@ mod backend;
 mod clock;
 mod compliance;
 mod cookie;
+mod documents;
 mod interop;
 mod wg;
 mod wg_quick;

@@ -10,6 +10,7 @@
 
 pub mod daemons;
 pub mod debian;
+pub mod documents;
 mod host;
 mod init;
 mod join;

@@ -36,6 +36,8 @@ pub enum Entry {
         /// How many.
         number: usize,
     },
+    /// An example of a document was executed: its place, as `README.md:7`.
+    Example(String),
     /// So many faults were tried: how many, and where.
     Faults(String),
     /// Two implementations talked to each other: a cell of the matrix.
@@ -107,6 +109,7 @@ fn line(entry: &Entry) -> String {
         }
         Entry::Skipped { test, reason } => format!("SKIPPED {test}: {}", reason.replace('\n', " ")),
         Entry::Cases { on, number } => format!("cases {number} {on}"),
+        Entry::Example(place) => format!("example {place}"),
         Entry::Faults(what) => format!("faults {what}"),
         Entry::Interop(Interop { initiator, responder, what, passed }) => {
             format!("interop {passed} {initiator} {responder} {what}")
@@ -132,6 +135,7 @@ fn entry(line: &str) -> Option<Entry> {
             let (number, on) = rest.split_once(' ')?;
             Entry::Cases { on: on.to_owned(), number: number.parse().ok()? }
         }
+        "example" => Entry::Example(rest.to_owned()),
         "faults" => Entry::Faults(rest.to_owned()),
         "interop" => {
             let mut words = rest.splitn(4, ' ');
@@ -160,6 +164,7 @@ mod tests {
             Entry::InGuest { test: "a::b".into(), start, end: start + Duration::from_secs(2) },
             Entry::Skipped { test: "a::b".into(), reason: "no guest: no qemu".into() },
             Entry::Cases { on: "the kernel".into(), number: 7 },
+            Entry::Example("README.md:7".into()),
             Entry::Faults("7 at the steps of two reloads".into()),
             Entry::Interop(Interop {
                 initiator: "ours".into(),

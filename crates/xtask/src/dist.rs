@@ -7,6 +7,7 @@
 mod archive;
 mod binaries;
 mod check;
+mod container;
 mod debian_package;
 mod debian_root;
 mod tree;

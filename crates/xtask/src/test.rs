@@ -6,22 +6,28 @@ use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
+use testbed::documents::{self, Example, Executor};
+use testbed::report::Entry;
 use testbed::{daemons, originals, packages, privileges, programs, report};
 
 use crate::{build, test_report};
 
 /// Debian packages whose programs the tests call.
-const PACKAGES: [&str; 12] = [
+const PACKAGES: [&str; 16] = [
     "bash",
+    "bash-completion",
     "debian-archive-keyring",
     "fish",
     "iproute2",
     "iptables",
     "iputils-ping",
+    "kmod",
+    "man-db",
     "mandoc",
     "nftables",
     "procps",
     "strace",
+    "sudo",
     "systemd",
     "zsh",
 ];
@@ -66,13 +72,36 @@ pub(crate) fn run(long: bool) -> Result<()> {
         let faults = ["--package", "wg-quick", "--test", "program"];
         success &= total.run(&faults, &["--ignored", "--test-threads=1"], &told, None)?;
     }
-    test_report::print(&fs::read_to_string(&told)?);
+    let told = fs::read_to_string(&told)?;
+    test_report::print(&told);
+    success &= every_example_was_executed(&told)?;
     let Total { passed, failed, ignored } = total;
     println!("\nAll tests: {passed} passed, {failed} failed, {ignored} ignored.");
     if !success {
         bail!("the tests failed");
     }
     Ok(())
+}
+
+/// Compares the examples of README and the manuals with those that the tests have `told` of. Only what
+/// tests that could not run would have executed may be missing.
+fn every_example_was_executed(told: &str) -> Result<bool> {
+    let entries = report::entries(told);
+    let executed = |example: &Example| entries.contains(&Entry::Example(example.place.clone()));
+    let (of_dist, of_tests): (Vec<_>, Vec<_>) =
+        documents::all()?.into_iter().partition(|example| example.executor == Executor::Dist);
+    let missing: Vec<_> = of_tests.iter().filter(|example| !executed(example)).collect();
+    println!(
+        "\nExamples in README and the manuals: {} of {} executed; {} more are by {}.",
+        of_tests.len() - missing.len(),
+        of_tests.len(),
+        of_dist.len(),
+        Executor::Dist.place()
+    );
+    for example in &missing {
+        println!("NOT EXECUTED {}, by {}", example.place, example.executor.place());
+    }
+    Ok(missing.is_empty() || entries.iter().any(|entry| matches!(entry, Entry::Skipped { .. })))
 }
 
 /// The results of all test programs together.
@@ -125,7 +154,18 @@ fn count(line: &str, what: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::count;
+    use testbed::documents::{self, Executor};
+
+    use super::{count, every_example_was_executed};
+
+    #[test]
+    fn an_example_that_no_test_executed_is_missed() {
+        let examples = documents::all().unwrap();
+        let of_tests = examples.iter().filter(|example| example.executor != Executor::Dist);
+        let told: Vec<_> = of_tests.map(|example| format!("example {}\n", example.place)).collect();
+        assert!(every_example_was_executed(&told.concat()).unwrap());
+        assert!(!every_example_was_executed(&told[1..].concat()).unwrap());
+    }
 
     #[test]
     fn counts_come_from_summaries_only() {

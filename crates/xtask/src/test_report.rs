@@ -23,7 +23,7 @@ pub(crate) fn print(text: &str) {
                 all_reached += reached;
                 all_denied += denied;
             }
-            Entry::Cases { .. } => {}
+            Entry::Cases { .. } | Entry::Example(_) => {}
         }
     }
     println!(

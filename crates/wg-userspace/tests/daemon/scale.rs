@@ -58,7 +58,9 @@ fn many(first: u32) -> DeviceUpdate {
         let ips = [(v4, 32), (v6, 64), (wide, 28)];
         PeerUpdate {
             replace_allowed_ips: true,
-            allowed_ips: ips.map(|(ip, cidr)| AllowedIp::new(ip, cidr).expect("valid").into()).to_vec(),
+            allowed_ips: ips
+                .map(|(ip, cidr)| AllowedIp::new(ip, cidr).expect("valid").into())
+                .to_vec(),
             endpoint: Some(([192, 0, 2, 1], 1 + (number % 60000) as u16).into()),
             ..PeerUpdate::new(key(number))
         }

@@ -12,7 +12,7 @@ use testbed::{debian, eventually, privileges, programs};
 
 use super::binaries::Binaries;
 use super::debian_root::{Base, Root};
-use super::{Archives, Release, debian_package, image, tarball};
+use super::{Archives, Release, container, debian_package, image, tarball};
 use crate::build;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -47,6 +47,8 @@ pub(super) fn run(
     for how in ["apt-get", "dpkg"] {
         upgrade(&base, archives, &original, how)?;
     }
+    container::executes_the_examples(&base, archives)?;
+    good("README's containers make tunnels with the kernel's WireGuard");
     prefix_keeps_its_modes(archives)?;
     let unpacked = unpack(&archives.tarball, "unpacked")?;
     let programs = fs::read_dir(&unpacked)?.next().context("an empty tarball")??.path().join("bin");
