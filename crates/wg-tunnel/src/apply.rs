@@ -283,9 +283,14 @@ impl Change<'_> {
 
     fn remove_peer(&mut self, key: &PublicKey) {
         self.take_all_ips(key);
-        if let Some(configured) = self.configuration.peers.remove(key) {
+        let peers = &mut self.configuration.peers;
+        if let Some(configured) = peers.remove(key) {
             log::debug!("{} removed", configured.peer);
             self.removed.some.push(configured.peer);
+        }
+        // Of a table that was large once, only what is needed is kept.
+        if peers.len() < peers.capacity() / 8 {
+            peers.shrink_to(peers.len() * 2);
         }
     }
 

@@ -10,8 +10,9 @@ use wg_control::DeviceUpdate;
 #[cfg(target_env = "gnu")]
 use crate::privileges;
 
-/// Bytes that must be there for the small things that any request takes.
-const ROOM: usize = 2 << 20;
+/// Bytes that must be there beside what is asked for: the buffers of as many clients as there may
+/// be, who may all have asked before the first of them takes any, and small things.
+const ROOM: usize = 6 << 20;
 /// Bytes that a peer takes, in the request and in the tables, without its allowed IPs.
 const PER_PEER: usize = 1600;
 /// Bytes that an allowed IP takes.

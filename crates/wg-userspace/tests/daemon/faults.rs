@@ -164,7 +164,7 @@ fn clients_that_die_in_the_middle_of_an_answer() -> Result<()> {
     Ok(())
 }
 
-/// With little memory it serves whom it can, turns the others away, and goes on forwarding.
+/// With little memory it turns clients away, and goes on forwarding.
 #[test]
 fn little_memory() -> Result<()> {
     let pair = error_logging_pair()?;
@@ -179,6 +179,7 @@ fn little_memory() -> Result<()> {
     logged(&pair.a, "cannot serve a UAPI client")?;
     pair.ping()?;
     drop(clients);
+    limit_address_space(&pair.a, None)?;
     eventually("an answer", PATIENCE, || uapi::get(&pair.a, WG).ok())?;
     pair.ping()
 }

@@ -45,7 +45,10 @@ fn a_hundred_thousand_peers_come_and_go() -> Result<()> {
     let given_back = || (memory(&host, "VmRSS:").ok()? < before + KEPT).then_some(());
     let peak = memory(&host, "VmHWM:")?;
     eventually("the memory of the peers that are gone", PATIENCE, given_back)
-        .with_context(|| format!("{before} KiB before, {peak} at the most"))?;
+        .with_context(|| {
+            let now = memory(&host, "VmRSS:");
+            format!("{before} KiB before, {peak} at the most, {now:?} now")
+        })?;
     Ok(())
 }
 
