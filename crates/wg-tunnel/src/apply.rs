@@ -62,6 +62,7 @@ impl Engine {
         let Change { allowed_ips, mut removed, wanted, now, .. } = change;
         removed._allowed_ips = allowed_ips.map(|draft| self.allowed_ips.publish(draft));
         removed.peers().for_each(Peer::remove);
+        removed.all.values_mut().for_each(|configured| configured.preshared_key = None);
         let link_up = configuration.link_up;
         let waiting = if was_unbound { configuration.waiting_peers() } else { Vec::new() };
         drop(configuration);
@@ -145,6 +146,11 @@ impl Engine {
 }
 
 impl Removed {
+    /// How many peers are no more.
+    pub fn peer_count(&self) -> usize {
+        self.all.len() + self.some.len()
+    }
+
     fn peers(&self) -> impl Iterator<Item = &Peer> {
         self.all
             .values()

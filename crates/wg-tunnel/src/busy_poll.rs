@@ -21,6 +21,16 @@ const SHORTEST: u64 = 5_000;
 /// All moments together take at most one in so many parts of the time.
 const PART: u64 = 50;
 
+/// Whether there is a processor for the thread that is waited for, too.
+static HAS_SPARE: LazyLock<bool> =
+    LazyLock::new(|| thread::available_parallelism().is_ok_and(|count| count.get() > 1));
+
+/// Finds out how many processors this process may use, which takes files that a process without
+/// access to any could not read later.
+pub fn count_processors() {
+    LazyLock::force(&HAS_SPARE);
+}
+
 /// What a thread may spend on looking.
 pub(crate) struct BusyPoll {
     /// In ns, at most [`LONGEST`].
@@ -37,9 +47,6 @@ impl BusyPoll {
     /// Looks again and again whether there is something to read, and lets other threads go before;
     /// `false` when there was nothing for as long as may be spent.
     pub(crate) fn until_readable(&mut self, fd: BorrowedFd<'_>) -> bool {
-        // The thread that is waited for needs a processor too.
-        static HAS_SPARE: LazyLock<bool> =
-            LazyLock::new(|| thread::available_parallelism().is_ok_and(|count| count.get() > 1));
         let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
         // An error is something to read, too: the reader will hear of it.
         *HAS_SPARE && self.until(|| poll(&mut fds, PollTimeout::ZERO).is_ok_and(|count| count > 0))

@@ -277,6 +277,8 @@ impl Engine {
         if self.mtu.swap(mtu as usize, Ordering::Relaxed) != mtu as usize {
             log::debug!("the interface's MTU is {mtu}");
         }
+        // Once it stops the port is let go of for good.
+        let up = up && !self.is_stopping();
         let mut configuration = self.configuration_mut();
         if configuration.link_up == up {
             return;

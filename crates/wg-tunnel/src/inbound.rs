@@ -62,11 +62,13 @@ pub(crate) fn run(engine: &Arc<Engine>, sockets: &Sockets, inlet: &Inlet, buffer
     let mut busy_poll = BusyPoll::new();
     let mut kept = None;
     loop {
+        // Otherwise more is known to wait.
+        let had_all = kept.is_some();
         let reader = kept.take().unwrap_or_else(|| inlet.turns.reader());
         if sockets.is_closed() {
             return;
         }
-        if inlet.lane.is_some() {
+        if had_all && inlet.lane.is_some() {
             busy_poll.until_readable(inlet.as_fd());
         }
         match batch.receive(inlet.as_fd()) {

@@ -3,10 +3,10 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-/// Makes hashes under one random key.
+/// Makes hashes of keys of a fixed length, under one random key.
 ///
-/// Who may fill these tables may configure the tunnel, so the hash does not have to withstand what
-/// SipHash does; the random key keeps entries made by somebody else's plan apart.
+/// Strangers' packets are looked up in these tables, never entered. Who has a key entered may have
+/// chosen it, but sees neither the random key nor any hash, so no plan of his finds keys that meet.
 #[derive(Clone)]
 pub(crate) struct KeyedHash {
     start: u64,

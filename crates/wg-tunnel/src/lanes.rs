@@ -10,9 +10,10 @@ const MAX_WORKERS: usize = 8;
 
 /// A lane is a queue of the TUN device, a socket for each family, and the threads between them.
 ///
-/// A flow stays in one lane, and so does what comes in one session; lanes know nothing of each
-/// other. In a lane one worker is enough for each direction until there is more than it can carry:
-/// then others open or seal batches beside it, and the order of packets stays.
+/// A flow stays in one lane until its session is renewed; then a few packets may change places, as
+/// on any network. Lanes know nothing of each other. In a lane one worker is enough for each
+/// direction until there is more than it can carry: then others open or seal batches beside it,
+/// and the order of packets stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lanes {
     count: usize,

@@ -49,6 +49,7 @@ mod virtio;
 
 pub use allowed_ips::{AllowedIp, AllowedIps};
 pub use apply::Removed;
+pub use busy_poll::count_processors;
 pub use lanes::{BadLanes, Lanes};
 pub use offloads::{Offloads, UnknownOffload};
 pub use status::{PeerStatus, Status};

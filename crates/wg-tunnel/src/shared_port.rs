@@ -38,6 +38,18 @@ pub(crate) fn share(
     configure: impl FnOnce() -> Result<OwnedFd, Errno>,
     bulk: bool,
 ) -> Result<Shares, Errno> {
+    try_to_share(first, lanes, data, configure, bulk).inspect_err(|_| {
+        let _ = setsockopt(first, sockopt::ReusePort, &false);
+    })
+}
+
+fn try_to_share(
+    first: &OwnedFd,
+    lanes: usize,
+    data: impl Fn() -> Result<OwnedFd, Errno>,
+    configure: impl FnOnce() -> Result<OwnedFd, Errno>,
+    bulk: bool,
+) -> Result<Shares, Errno> {
     let data: Vec<_> = (1..lanes).map(|_| data()).collect::<Result<_, _>>()?;
     let handshakes = configure()?;
     let _ = setsockopt(&handshakes, sockopt::RcvBuf, &BUFFER);

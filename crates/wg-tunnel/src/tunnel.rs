@@ -86,6 +86,11 @@ impl Tunnel {
         self.engine.configuration().peers.len()
     }
 
+    /// How many allowed IPs all peers have.
+    pub fn allowed_ip_count(&self) -> usize {
+        self.engine.allowed_ips.load().len()
+    }
+
     /// The configuration and state now.
     pub fn status(&self) -> Status {
         self.engine.sync_link();
@@ -107,7 +112,10 @@ impl Tunnel {
             // One that panicked has said so itself.
             let _ = thread.join();
         }
-        self.engine.unbind(&mut self.engine.configuration_mut());
+        let mut configuration = self.engine.configuration_mut();
+        self.engine.unbind(&mut configuration);
+        // Nothing binds it again.
+        configuration.link_up = false;
     }
 
     fn spawn(&self, name: &str, run: impl FnOnce(&Arc<Engine>) + Send + 'static) -> io::Result<()> {

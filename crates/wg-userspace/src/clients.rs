@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 
 use nix::errno::Errno;
 use wg_control::SecretWriter;
@@ -46,16 +46,25 @@ struct Client {
 /// Connections that wait for a thread.
 #[derive(Default)]
 struct Queue {
-    connections: Mutex<VecDeque<Connection>>,
-    added: Condvar,
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    connections: VecDeque<Connection>,
+    /// There will be no more.
+    ended: bool,
 }
 
 impl Clients {
-    /// Starts the threads.
+    /// Starts the threads. They hold the tunnel only while they work on a request, so that it
+    /// and its keys go when the daemon ends.
     pub(crate) fn start(interface: &str, tunnel: &Arc<Tunnel>) -> io::Result<Self> {
         let queue = Arc::<Queue>::default();
         for _ in 0..MAX_CLIENTS {
-            let (queue, tunnel, interface) = (queue.clone(), tunnel.clone(), interface.to_owned());
+            let (queue, tunnel) = (queue.clone(), Arc::downgrade(tunnel));
+            let interface = interface.to_owned();
             let thread = std::thread::Builder::new().name("uapi client".to_owned());
             thread.stack_size(STACK).spawn(move || queue.serve(&interface, &tunnel))?;
         }
@@ -95,21 +104,34 @@ impl Clients {
         let client = self.open.swap_remove(oldest);
         log::debug!("too many UAPI clients: the one silent for longest is cut off");
         let _ = client.stream.shutdown(Shutdown::Both);
-        self.queue.lock().retain(|connection| !Arc::ptr_eq(&connection.stream, &client.stream));
+        let mut waiting = self.queue.lock();
+        waiting.connections.retain(|connection| !Arc::ptr_eq(&connection.stream, &client.stream));
         true
+    }
+}
+
+/// Cuts all connections, and ends the threads when they have done what they are at.
+impl Drop for Clients {
+    fn drop(&mut self) {
+        let mut waiting = self.queue.lock();
+        waiting.ended = true;
+        waiting.connections.clear();
+        self.queue.changed.notify_all();
+        for client in &self.open {
+            let _ = client.stream.shutdown(Shutdown::Both);
+        }
     }
 }
 
 impl Queue {
     fn push(&self, connection: Connection) {
-        self.lock().push_back(connection);
-        self.added.notify_one();
+        self.lock().connections.push_back(connection);
+        self.changed.notify_one();
     }
 
-    /// Serves connections, one after the other, for good.
-    fn serve(&self, interface: &str, tunnel: &Tunnel) {
-        loop {
-            let connection = self.next();
+    /// Serves connections, one after the other, until there will be no more.
+    fn serve(&self, interface: &str, tunnel: &Weak<Tunnel>) {
+        while let Some(connection) = self.next() {
             if let Err(error) = serve(interface, tunnel, &connection) {
                 log::debug!("UAPI client: {error}");
             }
@@ -119,18 +141,14 @@ impl Queue {
         }
     }
 
-    fn next(&self) -> Connection {
-        let mut connections = self.lock();
-        loop {
-            if let Some(connection) = connections.pop_front() {
-                return connection;
-            }
-            connections = self.added.wait(connections).unwrap_or_else(PoisonError::into_inner);
-        }
+    fn next(&self) -> Option<Connection> {
+        let waits = |waiting: &mut Waiting| waiting.connections.is_empty() && !waiting.ended;
+        let waiting = self.changed.wait_while(self.lock(), waits);
+        waiting.unwrap_or_else(PoisonError::into_inner).connections.pop_front()
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Connection>> {
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -184,7 +202,7 @@ impl Write for &Connection {
 }
 
 /// Answers requests until the client has no more or breaks the protocol.
-fn serve(interface: &str, tunnel: &Tunnel, connection: &Connection) -> anyhow::Result<()> {
+fn serve(interface: &str, tunnel: &Weak<Tunnel>, connection: &Connection) -> anyhow::Result<()> {
     let mut requests = RequestReader::new(connection);
     loop {
         let request = match requests.next() {
@@ -197,18 +215,23 @@ fn serve(interface: &str, tunnel: &Tunnel, connection: &Connection) -> anyhow::R
                 return Err(error.into());
             }
         };
+        // Otherwise the daemon is ending.
+        let Some(tunnel) = tunnel.upgrade() else { return Ok(()) };
         let mut answer = SecretWriter::new(connection);
+        let allowed_ips = tunnel.allowed_ip_count();
         let has_room = match &request {
-            Request::Get => memory::has_room_to_show(tunnel.peer_count()),
-            Request::Set(update) => memory::has_room_to_apply(update),
+            Request::Get => memory::has_room_to_show(tunnel.peer_count(), allowed_ips),
+            Request::Set(update) => memory::has_room_to_apply(update, allowed_ips),
         };
         if !has_room {
             log::error!("cannot do what a UAPI client asks for: {}", Errno::ENOMEM.desc());
+            drop(request);
+            connection.request.set(0);
             write_errno(&mut answer, Errno::ENOMEM as i32)?;
             answer.flush()?;
             continue;
         }
-        let is_large;
+        let mut is_large;
         let mut removed = None;
         match request {
             Request::Get => {
@@ -220,6 +243,7 @@ fn serve(interface: &str, tunnel: &Tunnel, connection: &Connection) -> anyhow::R
                 is_large = update.peers.len() >= MANY_PEERS;
                 let errno = match connection.work(|| tunnel.apply(device::to_update(update))) {
                     Ok(taken_away) => {
+                        is_large |= taken_away.peer_count() >= MANY_PEERS;
                         removed = Some(taken_away);
                         0
                     }

@@ -44,6 +44,8 @@ pub(crate) fn run(
     end_with_any_thread(socket.place().cloned());
     let watch = socket.watch()?;
     socket.listener().set_nonblocking(true)?;
+    // While it can still be found out.
+    wg_tunnel::count_processors();
     privileges::restrict_threads(socket.place().and_then(Place::directory));
     let tunnel = Tunnel::start(tun, options.offloads, options.lanes);
     let tunnel = Arc::new(tunnel.context("cannot start the tunnel")?);

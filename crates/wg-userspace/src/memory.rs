@@ -17,6 +17,8 @@ const ROOM: usize = 6 << 20;
 const PER_PEER: usize = 1600;
 /// Bytes that an allowed IP takes.
 const PER_ALLOWED_IP: usize = 400;
+/// Bytes that an allowed IP takes that is there already, in a copy of the table or in an answer.
+const PER_PRESENT_IP: usize = 160;
 
 /// Sets the allocator up, while there is one thread: a single heap, whose free memory serves all
 /// threads, and from which large pieces stay apart, so that the kernel has them back at once. Each
@@ -44,15 +46,20 @@ pub(crate) fn has_room_to_read(read: usize) -> bool {
     has_room(read.saturating_mul(2))
 }
 
-/// Whether there is room for what an update adds.
-pub(crate) fn has_room_to_apply(update: &DeviceUpdate) -> bool {
+/// Whether there is room for what an update adds, where the table of so many allowed IPs may have
+/// to be copied.
+pub(crate) fn has_room_to_apply(update: &DeviceUpdate, present_ips: usize) -> bool {
     let ips: usize = update.peers.iter().map(|peer| peer.allowed_ips.len()).sum();
-    has_room(update.peers.len() * PER_PEER + ips * PER_ALLOWED_IP)
+    has_room_for(&[
+        (update.peers.len(), PER_PEER),
+        (ips, PER_ALLOWED_IP),
+        (present_ips, PER_PRESENT_IP),
+    ])
 }
 
-/// Whether there is room for a description of so many peers.
-pub(crate) fn has_room_to_show(peers: usize) -> bool {
-    has_room(peers * PER_PEER)
+/// Whether there is room for a description of so many peers and allowed IPs.
+pub(crate) fn has_room_to_show(peers: usize, ips: usize) -> bool {
+    has_room_for(&[(peers, PER_PEER), (ips, PER_PRESENT_IP)])
 }
 
 /// Gives the kernel what is free: after a large request that is much, and no other request may
@@ -69,6 +76,12 @@ pub(crate) fn give_back() {
             log::warn!("keys may be swapped to disk, memory is not locked: {}", errno.desc());
         }
     }
+}
+
+/// Whether there is room for so many things of so many bytes each.
+fn has_room_for(things: &[(usize, usize)]) -> bool {
+    let bytes = things.iter().map(|(count, each)| count.saturating_mul(*each));
+    has_room(bytes.fold(0, usize::saturating_add))
 }
 
 /// Asks the allocator, which knows what it has left itself. Where the kernel promises more memory

@@ -44,11 +44,12 @@ fn a_hundred_thousand_peers_come_and_go() -> Result<()> {
     // Given back after the answer.
     let given_back = || (memory(&host, "VmRSS:").ok()? < before + KEPT).then_some(());
     let peak = memory(&host, "VmHWM:")?;
-    eventually("the memory of the peers that are gone", PATIENCE, given_back)
-        .with_context(|| {
+    eventually("the memory of the peers that are gone", PATIENCE, given_back).with_context(
+        || {
             let now = memory(&host, "VmRSS:");
             format!("{before} KiB before, {peak} at the most, {now:?} now")
-        })?;
+        },
+    )?;
     Ok(())
 }
 
