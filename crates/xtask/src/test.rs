@@ -73,7 +73,7 @@ pub(crate) fn run(long: bool) -> Result<()> {
         success &= total.run(&faults, &["--ignored", "--test-threads=1"], &told, None)?;
     }
     let told = fs::read_to_string(&told)?;
-    test_report::print(&told);
+    success &= test_report::print(&told, long);
     success &= every_example_was_executed(&told)?;
     let Total { passed, failed, ignored } = total;
     println!("\nAll tests: {passed} passed, {failed} failed, {ignored} ignored.");

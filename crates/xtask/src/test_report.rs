@@ -7,8 +7,9 @@ use testbed::report::{self, Entry};
 use crate::interop_matrix;
 
 /// Prints how much was tried on the kernel module and in the recipes, who understood whom, and
-/// loudly what was skipped.
-pub(crate) fn print(text: &str) {
+/// loudly what was skipped. Tells whether all was tried that a run, `long` or not, should try; only
+/// what was skipped may be missing.
+pub(crate) fn print(text: &str, long: bool) -> bool {
     let entries = report::entries(text);
     let mut times = Vec::new();
     let (mut matrix, mut skipped, mut faults) = (Vec::new(), Vec::new(), Vec::new());
@@ -33,7 +34,7 @@ pub(crate) fn print(text: &str) {
         covered(times).as_secs(),
         skipped.len()
     );
-    for (test, reason) in skipped {
+    for (test, reason) in &skipped {
         println!("SKIPPED {test}: {reason}");
     }
     println!(
@@ -42,7 +43,12 @@ pub(crate) fn print(text: &str) {
     for what in faults {
         println!("Faults, after each of which the host was as before: {what}.");
     }
-    println!("\nWho was tried with whom:\n{}", interop_matrix::table(&matrix));
+    let (table, missing) = interop_matrix::table(&matrix, long);
+    println!("\nWho was tried with whom:\n{table}");
+    for cell in &missing {
+        println!("NOT TRIED {cell}");
+    }
+    missing.is_empty() || !skipped.is_empty()
 }
 
 /// The cases of the table that were tried on the kernel module.
