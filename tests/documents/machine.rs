@@ -96,26 +96,28 @@ fn what_is_installed_is_found(machine: &Machine) -> Result<()> {
 /// where systemd runs. The workspace and what Cargo keeps are this machine's.
 struct Machine {
     host: Host,
-    /// systemd's process id on the host.
+    /// systemd's process id on the host, 0 until it has started.
     systemd: u32,
-    _group: ControlGroup,
+    group: ControlGroup,
 }
 
 impl Machine {
     fn boot() -> Result<Self> {
         let host = Host::new("machine")?;
         let group = ControlGroup::make(&host)?;
+        // Whatever fails from here on, the host ends before its group.
+        let mut machine = Self { host, systemd: 0, group };
+        let host = &machine.host;
         let mut boot = host.command("bash");
         boot.args(["-c", include_str!("machine.sh")]);
-        boot.env("GROUP", group.path()).env("SHARED", env::join_paths(shared()?)?);
+        boot.env("GROUP", machine.group.path()).env("SHARED", env::join_paths(shared()?)?);
         host.run_command(&mut boot, "")?.success()?;
         let systemd = eventually("systemd", LIMIT, || {
             let processes = host.processes().ok()?;
             processes.iter().find(|one| one.command.starts_with(SYSTEMD)).map(|one| one.pid)
         });
-        let systemd =
+        machine.systemd =
             systemd.with_context(|| host.read_file("/run/machine/log").unwrap_or_default())?;
-        let machine = Self { host, systemd, _group: group };
         eventually("systemd to boot", LIMIT, || {
             machine.run("systemctl is-active basic.target").ok()?.success().ok()
         })?;
@@ -179,8 +181,11 @@ fn shared() -> Result<Vec<PathBuf>> {
 /// A control group that systemd may divide. It is removed when this is dropped, which has to be when
 /// no process is in it any more.
 struct ControlGroup {
-    /// The folder with all groups of the second version.
-    all: File,
+    /// The folder with all groups of the second version. Through it this process finds its own, also
+    /// when the host has ended.
+    _all: File,
+    /// The folder as this process sees it.
+    folder: PathBuf,
     name: String,
 }
 
@@ -192,26 +197,26 @@ impl ControlGroup {
         host.run(&format!("mkdir {}", Self::ALL))?.success()?;
         host.run(&format!("mount -t cgroup2 groups {}", Self::ALL))?.success()?;
         let name = format!("culvert-{}", std::process::id());
-        let group = Self { all: File::open(host.path(Self::ALL))?, name };
-        fs::create_dir(group.folder()).context("cannot make a control group")?;
-        Ok(group)
+        let all = File::open(host.path(Self::ALL))?;
+        let folder = Path::new("/proc/self/fd").join(all.as_raw_fd().to_string()).join(&name);
+        if folder.exists() {
+            // A process that had this id was killed.
+            remove(&folder).context("cannot remove an old control group")?;
+        }
+        fs::create_dir(&folder).context("cannot make a control group")?;
+        Ok(Self { _all: all, folder, name })
     }
 
     /// The folder as the host sees it.
     fn path(&self) -> String {
         format!("{}/{}", Self::ALL, self.name)
     }
-
-    /// The folder as this process sees it.
-    fn folder(&self) -> PathBuf {
-        Path::new("/proc/self/fd").join(self.all.as_raw_fd().to_string()).join(&self.name)
-    }
 }
 
 impl Drop for ControlGroup {
     fn drop(&mut self) {
         // The last process has ended, but its group may not know yet.
-        let removed = eventually("an empty control group", LIMIT, || remove(&self.folder()).ok());
+        let removed = eventually("an empty control group", LIMIT, || remove(&self.folder).ok());
         if let Err(error) = removed {
             eprintln!("{}: {error:#}", self.name);
         }

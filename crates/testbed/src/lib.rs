@@ -3,7 +3,8 @@
 //! A [`Host`] is a machine of its own as far as the network is concerned: network, mount, process
 //! and host name namespaces with private `/run`, `/etc/wireguard`, `/etc/hosts` and
 //! `/etc/resolv.conf`. Everything in it ends when it is dropped, also when the test panics or is
-//! killed, and nothing of it is ever named on the real machine.
+//! killed, and nothing of it is ever named on the real machine, but for a control
+//! group that a test makes for it, and has to remove.
 //!
 //! [`originals`] unpacks the current `wg`, `wg-quick` and `wireguard-go`, the oracles; [`daemons`]
 //! builds boringtun and gotatun.
