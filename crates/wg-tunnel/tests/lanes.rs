@@ -23,7 +23,8 @@ const ALL: Offloads = Offloads { tun: true, gso: true, gro: true };
 #[test]
 fn workers_of_a_lane_keep_the_order_of_packets() {
     const ROUND: u64 = 20_000;
-    const ROUNDS: u64 = 50;
+    // One is enough where nothing else runs.
+    const ROUNDS: u64 = 200;
     // The threads to come stay here too: between processors the cable itself, whose packets wait
     // in a queue for each, may change their order.
     let (us, mut one) = (Pid::from_raw(0), CpuSet::new());
@@ -64,7 +65,7 @@ fn workers_of_a_lane_keep_the_order_of_packets() {
                 }
             }
         });
-        if workers().iter().all(|busy| *busy > 1) {
+        if received > ROUND / 10 && workers().iter().all(|busy| *busy > 1) {
             break;
         }
     }
