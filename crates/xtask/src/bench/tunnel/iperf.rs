@@ -4,7 +4,7 @@ use std::fs;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use testbed::eventually;
 
@@ -45,7 +45,7 @@ pub(super) fn tcp(site: &Site, options: &[&str]) -> Result<Stream> {
     Ok(Stream {
         bytes: number(&received["bytes"])?,
         seconds: number(&received["seconds"])?,
-        cpu: after.iter().sum::<Duration>() - before.iter().sum::<Duration>(),
+        cpu: after.iter().sum::<Duration>().saturating_sub(before.iter().sum()),
     })
 }
 
@@ -61,9 +61,11 @@ pub(super) fn under_load<T>(site: &Site, meanwhile: impl FnOnce() -> Result<T>) 
     // The stream gets up to speed.
     std::thread::sleep(Duration::from_secs(1));
     let result = meanwhile();
-    client.wait()?;
+    let status = client.wait()?;
+    let result = result?;
+    ensure!(status.success(), "iperf3 under the measurement: {status}");
     server.finish()?;
-    result
+    Ok(result)
 }
 
 /// An iperf3 server for one client.

@@ -71,17 +71,15 @@ pub(super) fn chosen(names: &[Name], without: &[Offload]) -> Vec<Implementation>
 }
 
 const OURS: &str = "wg-userspace";
-/// Without the second and the third it logs into a file that stays.
-const GOTATUN_OPTIONS: &str = "--disable-drop-privileges --verbosity error --log /dev/null";
+/// boringtun and gotatun log into a file that stays unless they are given another.
+const BORINGTUN_OPTIONS: &str = "--disable-drop-privileges --verbosity error --log /dev/null";
 
 fn command(name: Name) -> Result<String> {
     match name {
         Name::Culvert => Ok(OURS.to_owned()),
         Name::WireguardGo => Ok(originals::wireguard_go()?.display().to_string()),
-        Name::Boringtun => {
-            Ok(format!("{} --disable-drop-privileges", daemons::boringtun()?.display()))
-        }
-        Name::Gotatun => Ok(format!("{} {GOTATUN_OPTIONS}", daemons::gotatun()?.display())),
+        Name::Boringtun => Ok(format!("{} {BORINGTUN_OPTIONS}", daemons::boringtun()?.display())),
+        Name::Gotatun => Ok(format!("{} {BORINGTUN_OPTIONS}", daemons::gotatun()?.display())),
     }
 }
 

@@ -1,12 +1,14 @@
 //! Two hosts, one cable, the same daemon at both ends.
 
 use std::fs;
+use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use nix::errno::Errno;
 use testbed::{Host, Ping, connect, eventually, originals};
 
 use super::peers::Implementation;
@@ -93,18 +95,21 @@ impl Site {
         let before = self.cpu()?;
         thread::sleep(time);
         let after = self.cpu()?;
-        Ok([after[0] - before[0], after[1] - before[1]])
+        Ok([0, 1].map(|side| after[side].saturating_sub(before[side])))
     }
 
-    /// The processor time that each daemon has used.
+    /// The processor time that each daemon's present threads have used: less than before when one has
+    /// ended.
     pub(super) fn cpu(&self) -> Result<[Duration; 2]> {
         self.of_each_daemon(|host, pid| {
             let tasks = host.path(&format!("/proc/{pid}/task"));
             let mut time = Duration::ZERO;
             for task in fs::read_dir(tasks).context("cannot read the daemon's threads")? {
                 let path = task?.path().join("schedstat");
-                let text = fs::read_to_string(&path)
-                    .with_context(|| format!("cannot read {}", path.display()))?;
+                let text = match fs::read_to_string(&path) {
+                    Err(error) if has_ended(&error) => continue,
+                    text => text.with_context(|| format!("cannot read {}", path.display()))?,
+                };
                 time += running_time(&text)
                     .with_context(|| format!("{}: no time: {text:?}", path.display()))?;
             }
@@ -143,6 +148,11 @@ fn start_daemon(host: &Host, implementation: &Implementation) -> Result<()> {
     eventually("the daemon", PATIENCE, || socket.exists().then_some(()))
 }
 
+/// Whether a thread is gone: before its file was opened, or after.
+fn has_ended(error: &io::Error) -> bool {
+    [Errno::ENOENT, Errno::ESRCH].map(|errno| Some(errno as i32)).contains(&error.raw_os_error())
+}
+
 /// The time on a processor in a thread's `schedstat`: its first number, ns
 /// (Documentation/scheduler/sched-stats.rst).
 fn running_time(schedstat: &str) -> Option<Duration> {
@@ -158,5 +168,13 @@ mod tests {
         assert_eq!(running_time("1500 66729 1\n"), Some(Duration::from_nanos(1500)));
         assert_eq!(running_time(""), None);
         assert_eq!(running_time("-1 0 0"), None);
+    }
+
+    #[test]
+    fn a_thread_that_is_gone_is_told_from_other_errors() {
+        let missing = fs::read_to_string("/proc/self/task/0/schedstat").unwrap_err();
+        assert!(has_ended(&missing));
+        assert!(has_ended(&Errno::ESRCH.into()));
+        assert!(!has_ended(&Errno::EACCES.into()));
     }
 }
