@@ -43,5 +43,7 @@ setsid unshare --mount --pid --cgroup --fork --kill-child bash -e -c '
     pivot_root . mnt
     umount --lazy /mnt
     export container=machine
-    exec /lib/systemd/systemd --system --unit=basic.target
+    # No module may be loaded into the real kernel.
+    exec setpriv --bounding-set=-sys_module --inh-caps=-sys_module \
+        /lib/systemd/systemd --system --unit=basic.target
 ' </dev/null >$machine/log 2>&1 &
