@@ -21,6 +21,7 @@ fn examples_have_the_module_tell_of_handshakes() -> Result<()> {
         ensure!(!log.contains(MESSAGE), "the module tells of handshakes without being told to");
         for example in documents::examples(Executor::Kernel)? {
             let attempt = || {
+                quieten(&machine)?;
                 ensure!(example.kind == Kind::Console { fails: false }, "no list of commands");
                 let (script, shown) = example.script()?;
                 ensure!(shown.is_empty(), "what is shown is not compared");
@@ -37,10 +38,16 @@ fn examples_have_the_module_tell_of_handshakes() -> Result<()> {
             attempt().with_context(|| format!("{}\n{}", example.place, example.text))?;
         }
         // Other tests have the guest after this one.
-        let mut quiet = machine.command("bash");
-        quiet.args(["-c", "echo module wireguard -p > /sys/kernel/debug/dynamic_debug/control"]);
-        machine.run_command(&mut quiet, "")?.success().map(drop)
+        quieten(&machine)
     })
+}
+
+/// The module tells nothing any more, and what it has told is forgotten.
+fn quieten(machine: &Host) -> Result<()> {
+    let mut shell = machine.command("bash");
+    let control = "/sys/kernel/debug/dynamic_debug/control";
+    shell.args(["-c", &format!("echo module wireguard -p > {control} && dmesg --clear")]);
+    machine.run_command(&mut shell, "")?.success().map(drop)
 }
 
 /// A host that sees the kernel's debugging files and its modules, as an installed system does.

@@ -62,7 +62,7 @@ fn outlived(
     message: &str,
 ) -> Result<()> {
     let injection = Injection::start(&pair.a, calls, path, error)?;
-    ensure!(!ping_once(pair)?, "{calls} does not fail");
+    eventually("the calls to fail", PATIENCE, || (!ping_once(pair).ok()?).then_some(()))?;
     logged(&pair.a, message)?;
     drop(injection);
     recovers(pair).with_context(|| format!("{calls}: {error}"))
