@@ -78,8 +78,8 @@ impl Host {
     }
 
     /// A command that will run inside, from the root folder, as root, in the C locale, with our
-    /// built programs first in `PATH` and no `WG_…` variable but `WG_NO_OFFLOAD` and `WG_LANES`. Its
-    /// standard streams are the caller's.
+    /// built programs first in `PATH` and no `WG_…` variable but `WG_NO_OFFLOAD` and `WG_LANES`.
+    /// Its standard streams are the caller's.
     ///
     /// # Panics
     /// When `program` is one of ours and is not built: anything else of that name must not be

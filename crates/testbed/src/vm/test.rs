@@ -27,8 +27,8 @@ pub fn inside() -> bool {
     env::var_os(INSIDE).is_some()
 }
 
-/// Runs a test's body in one of the guests that the tests of this process share: this very program is
-/// started there for this one test. The body has to be a closure written in the test function
+/// Runs a test's body in one of the guests that the tests of this process share: this very program
+/// is started there for this one test. The body has to be a closure written in the test function
 /// itself, whose name it is found by.
 ///
 /// Where no guest can run, that is said loudly and the test passes without; with `CI` set it fails.

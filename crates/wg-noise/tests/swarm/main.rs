@@ -3,8 +3,8 @@
 //! checks at every step that a packet is delivered at most once, unchanged, in the name of the peer
 //! that sent it, never under a key that is too old or of a handshake that is not done, that no
 //! counter is used twice, that no initiation is answered twice and no forged message taken, and that
-//! initiations keep their distance. In the end the network is good again, and everybody must reach everybody;
-//! then all are left alone, and nothing may remain.
+//! initiations keep their distance. In the end the network is good again, and everybody must reach
+//! everybody; then all are left alone, and nothing may remain.
 //!
 //! A failure tells its seed: `CULVERT_SEED=… cargo test -p wg-noise --test swarm` runs that world
 //! again. `CULVERT_WORLDS` says how many are run, 10,000 unless it is set.

@@ -193,7 +193,7 @@ fn address_space_that_runs_out() -> Result<()> {
         limit_address_space(&pair.a, Some(kibibytes))?;
         let mut clients = Vec::new();
         for _ in 0..5 {
-            // Nobody is there any more to connect to, or turns us away.
+            // Only a daemon that has ended refuses. One without room accepts and hangs up at once.
             let mut client = uapi::connect(&pair.a, WG)
                 .with_context(|| format!("gone with {kibibytes} KiB left"))?;
             let _ = client.write_all(b"get=1\n");
