@@ -43,16 +43,21 @@ struct Client {
     done: Arc<AtomicBool>,
 }
 
-/// Connections that wait for a thread.
+/// Connections that wait for a thread, and threads that wait for one.
 #[derive(Default)]
 struct Queue {
     waiting: Mutex<Waiting>,
-    changed: Condvar,
+    /// One for each thread.
+    wake: [Condvar; MAX_CLIENTS],
 }
 
 #[derive(Default)]
 struct Waiting {
     connections: VecDeque<Connection>,
+    /// The numbers of the threads that wait. The last to come is the first to go: clients that come
+    /// one after the other are all served by one thread, and what the allocator keeps for each
+    /// thread is kept for few.
+    threads: Vec<usize>,
     /// There will be no more.
     ended: bool,
 }
@@ -62,11 +67,11 @@ impl Clients {
     /// and its keys go when the daemon ends.
     pub(crate) fn start(interface: &str, tunnel: &Arc<Tunnel>) -> io::Result<Self> {
         let queue = Arc::<Queue>::default();
-        for _ in 0..MAX_CLIENTS {
+        for number in 0..MAX_CLIENTS {
             let (queue, tunnel) = (queue.clone(), Arc::downgrade(tunnel));
             let interface = interface.to_owned();
             let thread = std::thread::Builder::new().name("uapi client".to_owned());
-            thread.stack_size(STACK).spawn(move || queue.serve(&interface, &tunnel))?;
+            thread.stack_size(STACK).spawn(move || queue.serve(number, &interface, &tunnel))?;
         }
         Ok(Self { queue, open: Vec::with_capacity(MAX_CLIENTS), clock: Arc::default() })
     }
@@ -116,7 +121,7 @@ impl Drop for Clients {
         let mut waiting = self.queue.lock();
         waiting.ended = true;
         waiting.connections.clear();
-        self.queue.changed.notify_all();
+        self.queue.wake.iter().for_each(Condvar::notify_one);
         for client in &self.open {
             let _ = client.stream.shutdown(Shutdown::Both);
         }
@@ -125,13 +130,16 @@ impl Drop for Clients {
 
 impl Queue {
     fn push(&self, connection: Connection) {
-        self.lock().connections.push_back(connection);
-        self.changed.notify_one();
+        let mut waiting = self.lock();
+        waiting.connections.push_back(connection);
+        if let Some(thread) = waiting.threads.pop() {
+            self.wake[thread].notify_one();
+        }
     }
 
-    /// Serves connections, one after the other, until there will be no more.
-    fn serve(&self, interface: &str, tunnel: &Weak<Tunnel>) {
-        while let Some(connection) = self.next() {
+    /// Serves connections as thread `number`, one after the other, until there will be no more.
+    fn serve(&self, number: usize, interface: &str, tunnel: &Weak<Tunnel>) {
+        while let Some(connection) = self.next(number) {
             if let Err(error) = serve(interface, tunnel, &connection) {
                 log::debug!("UAPI client: {error}");
             }
@@ -141,10 +149,18 @@ impl Queue {
         }
     }
 
-    fn next(&self) -> Option<Connection> {
-        let waits = |waiting: &mut Waiting| waiting.connections.is_empty() && !waiting.ended;
-        let waiting = self.changed.wait_while(self.lock(), waits);
-        waiting.unwrap_or_else(PoisonError::into_inner).connections.pop_front()
+    fn next(&self, number: usize) -> Option<Connection> {
+        let mut waiting = self.lock();
+        loop {
+            // A thread may wake without having been called.
+            waiting.threads.retain(|thread| *thread != number);
+            let connection = waiting.connections.pop_front();
+            if connection.is_some() || waiting.ended {
+                return connection;
+            }
+            waiting.threads.push(number);
+            waiting = self.wake[number].wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
