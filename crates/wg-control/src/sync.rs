@@ -1,5 +1,6 @@
 //! The difference between an interface and a configuration file.
 
+use std::cell::{Cell, OnceCell};
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
@@ -32,25 +33,24 @@ impl DeviceUpdate {
 }
 
 fn peers_difference(current: &[Peer], wanted: Vec<PeerUpdate>) -> Vec<PeerUpdate> {
-    let known: HashMap<PublicKey, &Peer> =
-        current.iter().map(|peer| (peer.public_key, peer)).collect();
-    let wanted_keys: HashSet<PublicKey> = wanted.iter().map(|peer| peer.public_key).collect();
-    let gone = current.iter().filter(|peer| !wanted_keys.contains(&peer.public_key));
-    let mut difference: Vec<_> =
-        gone.map(|peer| PeerUpdate { remove: true, ..PeerUpdate::new(peer.public_key) }).collect();
+    let known = Known::new(current);
+    let places: Vec<_> = wanted.iter().map(|section| known.place(&section.public_key)).collect();
+    let mut sections_of = vec![0_u32; current.len()];
+    places.iter().flatten().for_each(|place| sections_of[*place] += 1);
+    let gone = current.iter().zip(&sections_of).filter(|(_, sections)| **sections == 0);
+    let mut difference: Vec<_> = gone
+        .map(|(peer, _)| PeerUpdate { remove: true, ..PeerUpdate::new(peer.public_key) })
+        .collect();
 
-    let settled = if wanted_keys.len() == wanted.len() && gives_each_once(&wanted) {
-        settled_peers(&known, &wanted)
-    } else {
-        HashSet::new()
-    };
-    let is_settled = |key: &PublicKey| settled.contains(key);
+    let settled = settled_peers(current, &wanted, &places, &sections_of);
+    let is_settled = |place: Option<usize>| place.is_some_and(|place| settled[place]);
     let owners = Owners::after(
-        current.iter().filter(|peer| !is_settled(&peer.public_key)),
-        wanted.iter().filter(|peer| !is_settled(&peer.public_key)),
+        current.iter().zip(&settled).filter(|(_, settled)| !**settled).map(|(peer, _)| peer),
+        wanted.iter().zip(&places).filter(|(_, place)| !is_settled(**place)).map(|(peer, _)| peer),
     );
     for mut peer in merge_sections(wanted) {
-        let Some(current) = known.get(&peer.public_key) else {
+        let place = known.place(&peer.public_key);
+        let Some(current) = place.map(|place| &current[place]) else {
             peer.allowed_ips = owners.allowed_ips(&peer.public_key);
             difference.push(peer);
             continue;
@@ -60,11 +60,8 @@ fn peers_difference(current: &[Peer], wanted: Vec<PeerUpdate>) -> Vec<PeerUpdate
         let keepalive = peer.persistent_keepalive.unwrap_or(0);
         peer.persistent_keepalive =
             Some(keepalive).filter(|seconds| *seconds != current.persistent_keepalive);
-        (peer.replace_allowed_ips, peer.allowed_ips) = if is_settled(&peer.public_key) {
-            (false, Vec::new())
-        } else {
-            owners.difference(current)
-        };
+        (peer.replace_allowed_ips, peer.allowed_ips) =
+            if is_settled(place) { (false, Vec::new()) } else { owners.difference(current) };
         if peer != PeerUpdate::new(peer.public_key) {
             difference.push(peer);
         }
@@ -72,42 +69,79 @@ fn peers_difference(current: &[Peer], wanted: Vec<PeerUpdate>) -> Vec<PeerUpdate
     difference
 }
 
-/// Whether every section replaces its peer's allowed IPs, and none is given to two peers: then
-/// each peer can be looked at by itself.
-fn gives_each_once(sections: &[PeerUpdate]) -> bool {
-    let count = sections.iter().map(|section| section.allowed_ips.len()).sum();
-    let mut given = Vec::with_capacity(count);
-    for section in sections {
-        if !section.replace_allowed_ips || section.allowed_ips.iter().any(|change| change.remove) {
-            return false;
-        }
-        given.extend(section.allowed_ips.iter().map(|change| change.ip.masked()));
-    }
-    given.sort_unstable();
-    given.windows(2).all(|pair| pair[0] != pair[1])
+/// Finds the interface's peers. Sections mostly stand in the interface's order, so that behind one
+/// peer the next is looked at first; a table is made only where that was wrong.
+struct Known<'a> {
+    peers: &'a [Peer],
+    places: OnceCell<HashMap<PublicKey, usize>>,
+    next: Cell<usize>,
 }
 
-/// The peers that have the allowed IPs that their sections give them, and no others.
-fn settled_peers(known: &HashMap<PublicKey, &Peer>, sections: &[PeerUpdate]) -> HashSet<PublicKey> {
-    let (mut had, mut wanted) = (Vec::new(), Vec::new());
-    let mut is_settled = |section: &&PeerUpdate| {
-        let Some(current) = known.get(&section.public_key) else { return false };
-        if current.allowed_ips.len() != section.allowed_ips.len() {
-            return false;
+impl<'a> Known<'a> {
+    fn new(peers: &'a [Peer]) -> Self {
+        Self { peers, places: OnceCell::new(), next: Cell::new(0) }
+    }
+
+    /// The peer's place among the interface's.
+    fn place(&self, key: &PublicKey) -> Option<usize> {
+        // Behind the last comes the first.
+        let next = self.next.get() % self.peers.len().max(1);
+        let place = if self.peers.get(next).is_some_and(|peer| peer.public_key == *key) {
+            next
+        } else {
+            let table = || self.peers.iter().map(|peer| peer.public_key).zip(0..).collect();
+            *self.places.get_or_init(table).get(key)?
+        };
+        self.next.set(place + 1);
+        Some(place)
+    }
+}
+
+/// Which of the interface's peers have the allowed IPs that their only sections give them, and no
+/// others, while no other section names any of these: each of them can be looked at by itself,
+/// since an allowed IP is at one peer of an interface only.
+fn settled_peers(
+    current: &[Peer],
+    sections: &[PeerUpdate],
+    places: &[Option<usize>],
+    sections_of: &[u32],
+) -> Vec<bool> {
+    let mut settled = vec![false; current.len()];
+    let mut others = HashSet::new();
+    for (section, place) in sections.iter().zip(places) {
+        match *place {
+            Some(place) if sections_of[place] == 1 && keeps_all(&current[place], section) => {
+                settled[place] = true;
+            }
+            _ => others.extend(section.allowed_ips.iter().map(|change| change.ip.masked())),
         }
-        had.clear();
-        had.extend(current.allowed_ips.iter().map(AllowedIp::masked));
-        had.sort_unstable();
-        wanted.clear();
-        wanted.extend(section.allowed_ips.iter().map(|change| change.ip.masked()));
-        wanted.sort_unstable();
-        had == wanted
-    };
-    sections
-        .iter()
-        .filter(|section| is_settled(section))
-        .map(|section| section.public_key)
-        .collect()
+    }
+    let mut kept = current.iter().zip(&settled).filter(|(_, settled)| **settled);
+    let is_elsewhere = |ip: &AllowedIp| others.contains(&ip.masked());
+    if !others.is_empty() && kept.any(|(peer, _)| peer.allowed_ips.iter().any(is_elsewhere)) {
+        settled.fill(false);
+    }
+    settled
+}
+
+/// Whether a section gives a peer the allowed IPs that it has, in any order.
+fn keeps_all(current: &Peer, section: &PeerUpdate) -> bool {
+    let changes = &section.allowed_ips;
+    if !section.replace_allowed_ips
+        || changes.len() != current.allowed_ips.len()
+        || changes.iter().any(|change| change.remove)
+    {
+        return false;
+    }
+    let had = current.allowed_ips.iter().map(AllowedIp::masked);
+    let wanted = changes.iter().map(|change| change.ip.masked());
+    if had.clone().eq(wanted.clone()) {
+        return true;
+    }
+    let (mut had, mut wanted): (Vec<_>, Vec<_>) = (had.collect(), wanted.collect());
+    had.sort_unstable();
+    wanted.sort_unstable();
+    had == wanted
 }
 
 /// Joins the sections of each peer: the last of a repeated value wins. The allowed IPs are left
