@@ -14,134 +14,20 @@ use std::sync::atomic::Ordering;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use wg_noise::{Instant, Keypair, TRANSPORT_HEADER_LEN, TRANSPORT_OVERHEAD, Wanted, padded_len};
+use wg_noise::{Instant, TRANSPORT_OVERHEAD, Wanted, padded_len};
 
 use crate::allowed_ips::AllowedIps;
 use crate::busy_poll::BusyPoll;
 use crate::cut::{self, Cut};
-use crate::datagrams::{Datagram, SendFailure, Sender};
-use crate::endpoint::Endpoint;
+use crate::datagrams::{Datagram, SendFailure};
 use crate::engine::{ERROR_PAUSE, Engine, Owner};
+use crate::outbound_batch::{Batch, HEADROOM, INPUT, Message, Packet, Run};
 use crate::peer::Peer;
 use crate::turns::{Turn, Turns};
-use crate::virtio::VirtioHeader;
 use crate::{clock, ecn, icmp, inner, tun};
 
-/// Packets read at once.
-const BATCH: usize = 64;
-/// The longest packet of a TUN device.
-const MAX_PACKET: usize = 65535;
 /// The longest UDP datagram over IPv4.
 const MAX_DATAGRAM: usize = 65507;
-/// Bytes before a packet: for the transport header, and, before that is written, for the virtio
-/// header.
-const HEADROOM: usize = TRANSPORT_HEADER_LEN;
-const _: () = assert!(HEADROOM >= VirtioHeader::LEN);
-/// Bytes of a packet read, with all that is written around it, and so that the next begins at a
-/// cache line.
-const fn space(packet: usize) -> usize {
-    (packet + TRANSPORT_OVERHEAD + 16).next_multiple_of(64)
-}
-/// Bytes for packets: two of the longest, or many short ones and one of the longest.
-const INPUT: usize = 2 * space(MAX_PACKET);
-/// Bytes for the pieces of long packets. Two of the longest fit when they are cut for a usual
-/// MTU; otherwise what there is goes out first.
-const OUTPUT: usize = 160 * 1024;
-const _: () = assert!(OUTPUT > space(MAX_PACKET));
-
-/// Packets read at once and what becomes of them; made once and used again.
-struct Batch {
-    lane: usize,
-    /// Packets as they were read, then the pieces of long ones.
-    memory: Vec<u8>,
-    packets: Vec<Packet>,
-    messages: Vec<Message>,
-    runs: Vec<Run>,
-    /// Bytes of the output in use.
-    output: usize,
-    /// Whether more may be waiting than was read.
-    full: bool,
-    sender: Sender,
-}
-
-/// A packet in memory, behind room for its header.
-#[derive(Clone, Copy)]
-struct Packet {
-    start: usize,
-    length: usize,
-    virtio: VirtioHeader,
-}
-
-/// A sealed message in memory.
-#[derive(Clone, Copy)]
-struct Message {
-    start: usize,
-    length: usize,
-    run: usize,
-    tos: u8,
-}
-
-/// Consecutive packets to one peer.
-struct Run {
-    peer: Arc<Peer>,
-    keypair: Arc<Keypair>,
-    endpoint: Endpoint,
-    segment: bool,
-    packets: Range<usize>,
-    /// The counter of the first message.
-    first: u64,
-    bytes: usize,
-}
-
-impl Batch {
-    fn new(lane: usize) -> Self {
-        Self {
-            lane,
-            memory: vec![0; INPUT + OUTPUT],
-            packets: Vec::with_capacity(BATCH),
-            messages: Vec::with_capacity(4 * BATCH),
-            runs: Vec::with_capacity(BATCH),
-            output: 0,
-            full: false,
-            sender: Sender::default(),
-        }
-    }
-
-    fn packet(&self, index: usize) -> &[u8] {
-        let Packet { start, length, .. } = self.packets[index];
-        &self.memory[start..][..length]
-    }
-
-    /// Reads the packets that wait, as many as there is room for; 0 when none waits.
-    fn read(&mut self, engine: &Engine) -> Result<usize, Errno> {
-        self.packets.clear();
-        self.full = true;
-        let header_len = if engine.tun.has_virtio() { VirtioHeader::LEN } else { 0 };
-        let mut start = HEADROOM;
-        while self.packets.len() < BATCH && start - HEADROOM + space(MAX_PACKET) <= INPUT {
-            let room = &mut self.memory[start - header_len..start + MAX_PACKET];
-            match engine.tun.read(self.lane, room) {
-                Ok(length) => {
-                    let virtio = match room.first_chunk() {
-                        Some(header) if header_len > 0 => VirtioHeader::read(header),
-                        _ => VirtioHeader::default(),
-                    };
-                    let length = length.saturating_sub(header_len);
-                    self.packets.push(Packet { start, length, virtio });
-                    start += space(length);
-                }
-                Err(Errno::EAGAIN) => {
-                    self.full = false;
-                    break;
-                }
-                // What was read goes out first; the error comes back.
-                Err(_) if !self.packets.is_empty() => break,
-                Err(errno) => return Err(errno),
-            }
-        }
-        Ok(self.packets.len())
-    }
-}
 
 /// Forwards a lane's packets, in turns with other workers, until the tunnel stops or the device is
 /// gone.

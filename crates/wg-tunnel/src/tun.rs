@@ -13,6 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
+use crate::interface_request::{InterfaceRequest, MAX_NAME};
 use crate::join::Joinable;
 use crate::lanes::Lanes;
 use crate::offloads::Offloads;
@@ -23,8 +24,6 @@ pub(crate) const DEFAULT_MTU: u32 = 1420;
 /// Long UDP packets, over IPv4 and IPv6 (Linux 6.2).
 const TUN_F_USO4: libc::c_uint = 0x20;
 const TUN_F_USO6: libc::c_uint = 0x40;
-/// Bytes in an interface's name, without the final zero.
-const MAX_NAME: usize = libc::IFNAMSIZ - 1;
 
 /// An open TUN device. The interface goes with it, unless it was made persistent.
 #[derive(Debug)]
@@ -367,40 +366,6 @@ fn is_interface_name(name: &str) -> bool {
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_=+.-".contains(&byte))
         && name != "."
         && name != ".."
-}
-
-/// `struct ifreq`.
-#[repr(C, align(8))]
-struct InterfaceRequest {
-    name: [u8; libc::IFNAMSIZ],
-    value: [u8; 24],
-}
-const _: () = assert!(size_of::<InterfaceRequest>() >= size_of::<libc::ifreq>());
-
-impl InterfaceRequest {
-    fn new(name: &str) -> Self {
-        let mut request = Self { name: [0; libc::IFNAMSIZ], value: [0; 24] };
-        let length = name.len().min(MAX_NAME);
-        request.name[..length].copy_from_slice(&name.as_bytes()[..length]);
-        request
-    }
-
-    fn name(&self) -> String {
-        let end = self.name.iter().position(|byte| *byte == 0).unwrap_or(MAX_NAME);
-        String::from_utf8_lossy(&self.name[..end]).into_owned()
-    }
-
-    fn set_u16(&mut self, value: u16) {
-        self.value[..2].copy_from_slice(&value.to_ne_bytes());
-    }
-
-    fn u16(&self) -> u16 {
-        u16::from_ne_bytes([self.value[0], self.value[1]])
-    }
-
-    fn set_u32(&mut self, value: u32) {
-        self.value[..4].copy_from_slice(&value.to_ne_bytes());
-    }
 }
 
 nix::ioctl_write_ptr_bad!(set_interface, libc::TUNSETIFF, libc::ifreq);
