@@ -93,6 +93,7 @@ mod tests {
             false
         }));
         assert!(looks > 0);
+        assert_eq!(poll.credit, 0, "it was spent");
     }
 
     #[test]

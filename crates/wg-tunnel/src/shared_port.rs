@@ -38,33 +38,26 @@ pub(crate) fn share(
     configure: impl FnOnce() -> Result<OwnedFd, Errno>,
     bulk: bool,
 ) -> Result<Shares, Errno> {
-    try_to_share(first, lanes, data, configure, bulk).inspect_err(|_| {
-        let _ = setsockopt(first, sockopt::ReusePort, &false);
-    })
-}
-
-fn try_to_share(
-    first: &OwnedFd,
-    lanes: usize,
-    data: impl Fn() -> Result<OwnedFd, Errno>,
-    configure: impl FnOnce() -> Result<OwnedFd, Errno>,
-    bulk: bool,
-) -> Result<Shares, Errno> {
     let data: Vec<_> = (1..lanes).map(|_| data()).collect::<Result<_, _>>()?;
     let handshakes = configure()?;
     let _ = setsockopt(&handshakes, sockopt::RcvBuf, &BUFFER);
     let address: SockaddrStorage = getsockname(first.as_raw_fd())?;
     // Only now: a port that another program uses was to be refused.
     setsockopt(first, sockopt::ReusePort, &true)?;
-    for socket in data.iter().chain([&handshakes]) {
-        setsockopt(socket, sockopt::ReusePort, &true)?;
-        // The same for all: the kernel asks any of them before it joins a flow's datagrams.
-        if bulk && !receive_in_bulk(socket.as_fd()) {
-            return Err(Errno::ENOPROTOOPT);
+    let join = || {
+        for socket in data.iter().chain([&handshakes]) {
+            setsockopt(socket, sockopt::ReusePort, &true)?;
+            // The same for all: the kernel asks any of them before it joins a flow's datagrams.
+            if bulk && !receive_in_bulk(socket.as_fd()) {
+                return Err(Errno::ENOPROTOOPT);
+            }
+            bind(socket.as_raw_fd(), &address)?;
         }
-        bind(socket.as_raw_fd(), &address)?;
-    }
-    attach_filter(first, lanes)?;
+        attach_filter(first, lanes)
+    };
+    join().inspect_err(|_| {
+        let _ = setsockopt(first, sockopt::ReusePort, &false);
+    })?;
     Ok(Shares { data, handshakes })
 }
 
