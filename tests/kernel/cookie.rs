@@ -1,7 +1,7 @@
 //! A responder under load answers an initiation with a cookie, and lets in who returns it.
 
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, mpsc};
@@ -45,8 +45,8 @@ fn cookies_are_returned_by_ours_and_by_the_module() -> Result<()> {
     })
 }
 
-/// The initiator's traffic goes through a relay that looks at it, while junk goes straight to the
-/// responder.
+/// The initiator's traffic goes through a relay that looks at it, while junk comes from the
+/// responder's own host.
 fn under_load(initiator: Daemon, responder: Daemon) -> Result<()> {
     let pair = Pair::start(initiator, responder, OUTER_V4)?;
     let host = &pair.initiator;
@@ -55,9 +55,11 @@ fn under_load(initiator: Daemon, responder: Daemon) -> Result<()> {
         socket.set_read_timeout(Some(Duration::from_millis(100)))?;
         Ok(socket)
     };
-    let (near, far, flooding) = (socket()?, socket()?, socket()?);
+    let (near, far) = (socket()?, socket()?);
     far.connect((OUTER_V4[1], PORT))?;
-    flooding.connect((OUTER_V4[1], PORT))?;
+    // From an address of its own: a source gets so many cookies in a second.
+    let flooding = pair.responder.in_network(|| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)))?;
+    flooding.connect((Ipv4Addr::LOCALHOST, PORT))?;
     let behind: SocketAddr = format!("{}:{PORT}", OUTER_V4[0]).parse()?;
 
     let wg = original_wg()?;
