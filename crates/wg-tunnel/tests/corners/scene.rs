@@ -93,6 +93,18 @@ pub(crate) fn with_peer(peer: PeerUpdate) -> Update {
     Update { peers: vec![peer], ..Update::default() }
 }
 
+/// Waits until packets to an address of the host's arrive, which the kernel sees to in its own time.
+fn await_address(address: &str) {
+    let socket = UdpSocket::bind((address, 0)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
+    let end = Clock::now() + PATIENCE;
+    while socket.send_to(b"here", socket.local_addr().unwrap()).is_err()
+        || socket.recv(&mut [0; 4]).is_err()
+    {
+        assert!(Clock::now() < end, "nothing comes to {address}");
+    }
+}
+
 impl Scene {
     /// A tunnel that is up, with addresses of both families and no peer.
     pub(crate) fn new() -> Self {
@@ -112,6 +124,9 @@ impl Scene {
         ip("link set wg0 up");
         // Whoever answers has seen that the link is up.
         tunnel.status();
+        for here in HERE {
+            await_address(here);
+        }
         Self { tunnel }
     }
 
@@ -121,6 +136,12 @@ impl Scene {
         let far = Far::new(private);
         scene.tunnel.apply(with_peer(peer(private, None))).unwrap();
         far.connect();
+        // The message that confirms it could still wait in the socket.
+        let end = Clock::now() + PATIENCE;
+        while scene.tunnel.status().peers[0].last_handshake.is_none() {
+            assert!(Clock::now() < end, "the session is not confirmed");
+            std::thread::yield_now();
+        }
         (scene, far)
     }
 
@@ -236,8 +257,13 @@ impl Far {
         let mut parts = [IoSliceMut::new(&mut buffer)];
         let fd = self.socket.as_raw_fd();
         let flags = MsgFlags::empty();
-        let received = recvmsg::<SockaddrStorage>(fd, &mut parts, Some(&mut control), flags);
-        let received = received.expect("something comes");
+        let received = loop {
+            match recvmsg::<SockaddrStorage>(fd, &mut parts, Some(&mut control), flags) {
+                // Who stops this process for a moment ends a wait that has a limit.
+                Err(Errno::EINTR) => {}
+                received => break received.expect("something comes"),
+            }
+        };
         let tos = received.cmsgs().unwrap().find_map(|message| match message {
             ControlMessageOwned::Ipv4Tos(tos) => Some(tos),
             _ => None,
