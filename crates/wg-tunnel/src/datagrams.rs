@@ -72,6 +72,10 @@ struct Group {
     open: bool,
 }
 
+// SAFETY: its pointers are written anew in each call before anybody follows them, so that it does
+// not matter which thread makes the call.
+unsafe impl Send for Sender {}
+
 impl Sender {
     /// Sends datagrams of the socket's family in order, in as few system calls as it takes.
     /// `segments` says whether the socket knows `UDP_SEGMENT` and is cleared when it turns out

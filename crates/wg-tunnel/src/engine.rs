@@ -23,6 +23,7 @@ use crate::lanes::Lanes;
 use crate::link::LinkWatch;
 use crate::log_limit::LogLimit;
 use crate::offloads::Offloads;
+use crate::outbound::Outbound;
 use crate::peer::Peer;
 use crate::receivers::Receivers;
 use crate::sockets::Sockets;
@@ -41,7 +42,9 @@ use crate::{clock, ecn, icmp, tun};
 /// than a batch takes.
 ///
 /// The workers of a lane's direction wait for one another besides (`turns`): to read, and to let
-/// out what they have made in the order in which it was read. Who waits for either holds no lock.
+/// out what they have made in the order in which it was read. Who waits for either holds no lock,
+/// but for the batch of an outbound worker that sleeps: who stands in for it holds that, and only
+/// the worker, when it is woken, waits for it.
 pub(crate) struct Engine {
     pub(crate) tun: Tun,
     pub(crate) offloads: Offloads,
@@ -54,6 +57,8 @@ pub(crate) struct Engine {
     /// `None` while the link is down.
     pub(crate) sockets: ArcSwapOption<Sockets>,
     pub(crate) receivers: Receivers,
+    /// For each queue of the device.
+    outbound: Vec<Outbound>,
     pub(crate) admission: Admission,
     pub(crate) handshakes: Handshakes,
     pub(crate) timers: Timers,
@@ -97,6 +102,7 @@ impl Engine {
         lanes: Lanes,
         link: LinkWatch,
     ) -> Result<Self, Errno> {
+        let outbound = std::iter::repeat_with(Outbound::default).take(tun.queues()).collect();
         Ok(Self {
             tun,
             offloads,
@@ -107,6 +113,7 @@ impl Engine {
             indices: Indices::new(),
             sockets: ArcSwapOption::empty(),
             receivers: Receivers::default(),
+            outbound,
             admission: Admission::default(),
             handshakes: Handshakes::default(),
             timers: Timers::new()?,
@@ -133,6 +140,11 @@ impl Engine {
 
     pub(crate) fn link(&self) -> MutexGuard<'_, LinkWatch> {
         self.link.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The way out of a lane; lanes share one where the device has fewer queues.
+    pub(crate) fn outbound(&self, lane: usize) -> &Outbound {
+        &self.outbound[lane % self.outbound.len()]
     }
 
     /// Tells every thread to end.

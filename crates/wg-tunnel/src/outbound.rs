@@ -9,8 +9,8 @@
 
 use std::ops::Range;
 use std::os::fd::AsFd;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -29,18 +29,57 @@ use crate::{clock, ecn, icmp, inner, tun};
 /// The longest UDP datagram over IPv4.
 const MAX_DATAGRAM: usize = 65507;
 
+/// What the workers of a queue share.
+#[derive(Default)]
+pub(crate) struct Outbound {
+    turns: Turns,
+    /// The batch of the worker that has the right to read, while that sleeps.
+    asleep: Mutex<Option<Batch>>,
+}
+
+impl Outbound {
+    /// Forwards what waits, in the stead of the worker that sleeps. Does nothing when none does.
+    pub(crate) fn stand_in(&self, engine: &Arc<Engine>) {
+        // Who holds the lock is about to read.
+        let Ok(mut asleep) = self.asleep.try_lock() else { return };
+        let Some(batch) = asleep.as_mut() else { return };
+        // The worker sees to errors, which come back.
+        if let Ok(count @ 1..) = batch.read(engine) {
+            // The right to read is the worker's, who cannot use it without its batch.
+            let turn = self.turns.turn();
+            let now = clock::now();
+            reserve(engine, batch, count, now);
+            forward(engine, batch, &turn, now);
+        }
+    }
+
+    /// Leaves the batch to others until there is something to read; `None` when the tunnel stops
+    /// or the device is gone.
+    fn sleep(&self, engine: &Engine, batch: Batch) -> Option<Batch> {
+        let lane = batch.lane;
+        *self.asleep() = Some(batch);
+        if wait(engine, lane) { self.asleep().take() } else { None }
+    }
+
+    fn asleep(&self) -> MutexGuard<'_, Option<Batch>> {
+        self.asleep.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Forwards a lane's packets, in turns with other workers, until the tunnel stops or the device is
 /// gone.
-pub(crate) fn run(engine: &Arc<Engine>, lane: usize, turns: &Turns) {
+pub(crate) fn run(engine: &Arc<Engine>, lane: usize) {
+    let outbound = engine.outbound(lane);
     let mut batch = Batch::new(lane);
     let mut busy_poll = BusyPoll::new();
     let mut kept = None;
     while !engine.is_stopping() {
-        let reader = kept.take().unwrap_or_else(|| turns.reader());
+        let reader = kept.take().unwrap_or_else(|| outbound.turns.reader());
         match batch.read(engine) {
             Ok(0) => {
-                if !busy_poll.until_readable(engine.tun.queue(lane)) && !wait(engine, lane) {
-                    return;
+                if !busy_poll.until_readable(engine.tun.queue(lane)) {
+                    let Some(woken) = outbound.sleep(engine, batch) else { return };
+                    batch = woken;
                 }
                 kept = Some(reader);
             }

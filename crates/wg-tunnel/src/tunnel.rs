@@ -18,7 +18,6 @@ use crate::routes::Routes;
 use crate::status::Status;
 use crate::timers::Timers;
 use crate::tun::Tun;
-use crate::turns::Turns;
 use crate::update::{ApplyError, Update};
 use crate::{link, outbound};
 
@@ -60,11 +59,9 @@ impl Tunnel {
         tunnel.spawn("timers", Timers::run)?;
         tunnel.spawn("handshakes", Handshakes::run)?;
         for lane in 0..tunnel.engine.tun.queues() {
-            let turns = Arc::new(Turns::default());
             for _ in 0..lanes.workers() {
-                let turns = turns.clone();
                 tunnel.spawn(&format!("tun-to-udp {lane}"), move |engine| {
-                    outbound::run(engine, lane, &turns);
+                    outbound::run(engine, lane);
                 })?;
             }
         }

@@ -50,6 +50,13 @@ impl Turns {
         Reader(self)
     }
 
+    /// The place of the batch that was just read by who has the right to read.
+    pub(crate) fn turn(&self) -> Turn<'_> {
+        let mut state = self.lock();
+        state.read += 1;
+        Turn { turns: self, number: state.read - 1 }
+    }
+
     /// A worker that panics does not do so with the lock.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -59,9 +66,7 @@ impl Turns {
 impl<'a> Reader<'a> {
     /// The place of the batch that was just read.
     pub(crate) fn turn(&self) -> Turn<'a> {
-        let mut state = self.0.lock();
-        state.read += 1;
-        Turn { turns: self.0, number: state.read - 1 }
+        self.0.turn()
     }
 }
 
