@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use wg_noise::{Instant, TRANSPORT_OVERHEAD, Wanted, padded_len};
+use wg_noise::{Instant, TAG_LEN, TRANSPORT_OVERHEAD, Wanted, padded_len};
 
 use crate::allowed_ips::AllowedIps;
 use crate::busy_poll::BusyPoll;
@@ -265,7 +265,7 @@ fn seal_in_place(batch: &mut Batch, packet: &Packet, run: usize, counter: u64, m
     let length = message_len(packet.length, mtu);
     let message = &mut batch.memory[start..][..length];
     let tos = ecn::outer(&message[HEADROOM..]);
-    message[HEADROOM + packet.length..].fill(0);
+    pad(message, packet.length);
     batch.runs[run].keypair.seal(counter, message);
     batch.runs[run].bytes += length;
     batch.messages.push(Message { start, length, run, tos });
@@ -277,6 +277,12 @@ fn message_len(packet: usize, mtu: usize) -> usize {
     (padded_len(packet, mtu) + TRANSPORT_OVERHEAD)
         .min(MAX_DATAGRAM)
         .max(packet + TRANSPORT_OVERHEAD)
+}
+
+/// Zeroes what is between a packet and the room for its tag.
+fn pad(message: &mut [u8], packet: usize) {
+    let end = message.len() - TAG_LEN;
+    message[HEADROOM + packet..end].fill(0);
 }
 
 /// Cuts a long packet into the output and seals the pieces; returns how many there are.
@@ -303,7 +309,7 @@ fn seal_pieces(
             let start = batch.output;
             let Some(message) = output.get_mut(start..start + length) else { break };
             cut.write(index, &mut message[HEADROOM..][..piece]);
-            message[HEADROOM + piece..].fill(0);
+            pad(message, piece);
             batch.runs[run].keypair.seal(first + index as u64, message);
             batch.runs[run].bytes += length;
             batch.messages.push(Message { start: INPUT + start, length, run, tos });

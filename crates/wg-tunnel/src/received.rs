@@ -23,6 +23,9 @@ pub(crate) struct ReceivedBatch {
     classes: [u8; BATCH],
     names: [Name; BATCH],
     controls: [Control; BATCH],
+    /// Of the last call.
+    parts: Vec<libc::iovec>,
+    headers: Vec<libc::mmsghdr>,
     /// Slots to offer to the kernel next.
     offered: usize,
     /// Whether the last call filled all that it was offered.
@@ -46,6 +49,8 @@ impl ReceivedBatch {
             classes: [0; BATCH],
             names: [Name::EMPTY; BATCH],
             controls: [Control::EMPTY; BATCH],
+            parts: Vec::with_capacity(BATCH),
+            headers: Vec::with_capacity(BATCH),
             offered: BATCH,
             full: false,
         }
@@ -53,34 +58,41 @@ impl ReceivedBatch {
 
     /// Waits for a datagram and takes those that are there behind it; returns how many.
     pub(crate) fn receive(&mut self, socket: BorrowedFd<'_>) -> Result<usize, Errno> {
-        let mut parts = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; BATCH];
-        let mut headers = [empty_header(); BATCH];
+        self.parts.clear();
+        self.headers.clear();
         let slots = self.slots.iter_mut().take(self.offered);
-        for (i, slot) in slots.enumerate() {
-            parts[i] = libc::iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: MAX_PACKET };
-            let header = &mut headers[i].msg_hdr;
-            header.msg_name = (&raw mut self.names[i]).cast();
-            header.msg_namelen = Name::CAPACITY as u32;
-            header.msg_iov = &raw mut parts[i];
-            header.msg_iovlen = 1;
-            header.msg_control = (&raw mut self.controls[i]).cast();
-            header.msg_controllen = Control::CAPACITY as _;
+        self.parts.extend(
+            slots.map(|slot| libc::iovec {
+                iov_base: slot.as_mut_ptr().cast(),
+                iov_len: MAX_PACKET,
+            }),
+        );
+        for (i, part) in self.parts.iter_mut().enumerate() {
+            let mut header = empty_header();
+            header.msg_hdr.msg_name = (&raw mut self.names[i]).cast();
+            header.msg_hdr.msg_namelen = Name::CAPACITY as u32;
+            header.msg_hdr.msg_iov = part;
+            header.msg_hdr.msg_iovlen = 1;
+            header.msg_hdr.msg_control = (&raw mut self.controls[i]).cast();
+            header.msg_hdr.msg_controllen = Control::CAPACITY as _;
+            self.headers.push(header);
         }
-        // SAFETY: each of the first `offered` headers points to a name, a control buffer and a
-        // part of the lengths it says, and each part to its own slot of at least MAX_PACKET
-        // bytes; all outlive the call and nothing else refers to them.
+        // SAFETY: each of the `offered` headers points to a name, a control buffer and a part of
+        // the lengths it says, and each part to its own slot of at least MAX_PACKET bytes; all
+        // outlive the call and nothing else refers to them.
         let received = Errno::result(unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),
-                headers.as_mut_ptr(),
-                self.offered as u32,
+                self.headers.as_mut_ptr(),
+                self.headers.len() as u32,
                 libc::MSG_WAITFORONE as _,
                 std::ptr::null_mut(),
             )
         })? as usize;
         self.datagrams.clear();
         let mut bytes = 0;
-        for (slot, header) in headers[..received].iter().enumerate() {
+        for slot in 0..received {
+            let header = &self.headers[slot];
             let length = (header.msg_len as usize).min(MAX_PACKET);
             let said = self.controls[slot].read(header.msg_hdr.msg_controllen as _);
             self.endpoints[slot] =
