@@ -39,6 +39,9 @@ pub(crate) const THERE: [&str; 2] = ["10.9.0.2", "fd09::2"];
 pub(crate) const NOBODY: [&str; 2] = ["10.9.0.99", "fd09::99"];
 
 const PRIVATE: [u8; 32] = [3; 32];
+/// Private keys of far ends.
+pub(crate) const ONE: [u8; 32] = [21; 32];
+pub(crate) const TWO: [u8; 32] = [22; 32];
 
 /// The tunnel under test.
 pub(crate) struct Scene {
@@ -303,50 +306,6 @@ impl Far {
 
 #[expect(non_camel_case_types, reason = "a type for cmsg_space")]
 type libc_tos = i32;
-
-/// A socket of the host's, in the tunnel.
-pub(crate) fn inner() -> UdpSocket {
-    let socket = UdpSocket::bind((HERE[0], 0)).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    socket
-}
-
-/// An IPv4 packet with a UDP datagram to `to`, whose checksum is left out.
-pub(crate) fn udp_v4(source: &str, tos: u8, to: SocketAddr, payload: &[u8]) -> Vec<u8> {
-    let octets = |text: &str| text.parse::<std::net::Ipv4Addr>().unwrap().octets();
-    let length = (28 + payload.len()) as u16;
-    let mut packet = vec![0x45, tos, 0, 0, 0, 0, 0, 0, 64, 17, 0, 0];
-    packet[2..4].copy_from_slice(&length.to_be_bytes());
-    packet.extend(octets(source));
-    packet.extend(octets(&to.ip().to_string()));
-    let sum: u32 = packet.chunks(2).map(|word| u32::from(word[0]) << 8 | u32::from(word[1])).sum();
-    let sum = (sum & 0xffff) + (sum >> 16);
-    let checksum = !((sum & 0xffff) + (sum >> 16)) as u16;
-    packet[10..12].copy_from_slice(&checksum.to_be_bytes());
-    packet.extend(7u16.to_be_bytes());
-    packet.extend(to.port().to_be_bytes());
-    packet.extend((length - 20).to_be_bytes());
-    packet.extend([0, 0]);
-    packet.extend(payload);
-    packet
-}
-
-/// The error that a connected socket gets for what it sends.
-pub(crate) fn error_of(socket: &UdpSocket, payload: &[u8]) -> Errno {
-    let end = Clock::now() + PATIENCE;
-    loop {
-        // Either tells of the error that an ICMP message left behind.
-        socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-        let errors = [socket.send(payload), socket.recv(&mut [0; 100])].map(Result::err);
-        for error in errors.into_iter().flatten() {
-            let errno = Errno::from_raw(error.raw_os_error().unwrap());
-            if errno != Errno::EAGAIN {
-                return errno;
-            }
-        }
-        assert!(Clock::now() < end, "no error came");
-    }
-}
 
 pub(crate) fn now() -> Instant {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
