@@ -11,13 +11,14 @@ use std::hint::black_box;
 use zeroize::Zeroizing;
 
 use crate::{Cipher, Forged, TAG_LEN};
-use chacha::{CHUNK, Keystream};
+use chacha::{CHUNK, Chunk, Keystream};
+use poly1305::Authenticator;
 
 /// A key, on a processor that has the instructions. Zeroed when dropped.
 ///
 /// In a box, because a move would leave a copy behind.
 pub struct Avx512 {
-    key: Box<Zeroizing<[u8; 32]>>,
+    key: Box<Zeroizing<[u32; 8]>>,
 }
 
 impl Avx512 {
@@ -26,8 +27,16 @@ impl Avx512 {
     pub fn new(key: &[u8; 32]) -> Option<Self> {
         let has_all = std::arch::is_x86_feature_detected!("avx512f")
             && std::arch::is_x86_feature_detected!("avx512bw")
+            && std::arch::is_x86_feature_detected!("avx512vl")
             && std::arch::is_x86_feature_detected!("avx512ifma");
-        has_all.then(|| Self { key: Box::new(Zeroizing::new(*key)) })
+        has_all.then(|| {
+            let mut words = Box::new(Zeroizing::new([0; 8]));
+            let (bytes, _) = key.as_chunks();
+            for (word, bytes) in words.iter_mut().zip(bytes) {
+                *word = u32::from_le_bytes(*bytes);
+            }
+            Self { key: words }
+        })
     }
 }
 
@@ -43,28 +52,31 @@ impl Cipher for Avx512 {
     }
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512ifma")]
-fn seal(key: &[u8; 32], counter: u64, text: &mut [u8]) -> [u8; TAG_LEN] {
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
+fn seal(key: &[u32; 8], counter: u64, text: &mut [u8]) -> [u8; TAG_LEN] {
     let mut keystream = Keystream::new(key, nonce(counter));
-    let one_time = begin(&mut keystream, text.len());
-    apply(&mut keystream, text);
+    let mut chunk = begin(&mut keystream, text.len());
+    let authenticator = Authenticator::new(chunk.first());
+    apply(&mut keystream, &mut chunk, text);
+    chunk.wipe();
     keystream.wipe();
-    poly1305::tag(&one_time, text, lengths(0, text.len()))
+    authenticator.tag(text, lengths(0, text.len()))
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512ifma")]
-fn open(key: &[u8; 32], counter: u64, text: &mut [u8], tag: &[u8; TAG_LEN]) -> Result<(), Forged> {
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
+fn open(key: &[u32; 8], counter: u64, text: &mut [u8], tag: &[u8; TAG_LEN]) -> Result<(), Forged> {
     let mut keystream = Keystream::new(key, nonce(counter));
-    let one_time = begin(&mut keystream, text.len());
-    let expected = poly1305::tag(&one_time, text, lengths(0, text.len()));
+    let mut chunk = begin(&mut keystream, text.len());
+    let expected = Authenticator::new(chunk.first()).tag(text, lengths(0, text.len()));
     let difference = u128::from_ne_bytes(expected) ^ u128::from_ne_bytes(*tag);
     // The compiler must not look at a part of the difference first, and stop there.
     let result = if black_box(difference) == 0 {
-        apply(&mut keystream, text);
+        apply(&mut keystream, &mut chunk, text);
         Ok(())
     } else {
         Err(Forged)
     };
+    chunk.wipe();
     keystream.wipe();
     result
 }
@@ -75,26 +87,26 @@ fn nonce(counter: u64) -> [u32; 3] {
 }
 
 /// Computes the first chunk of keystream for a text of so many bytes. Its first block is the
-/// one-time key, which is returned.
-#[target_feature(enable = "avx512f,avx512bw")]
+/// one-time key.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 #[inline]
-fn begin(keystream: &mut Keystream, text: usize) -> Zeroizing<[u8; 32]> {
-    Zeroizing::new(keystream.next(64 + text.min(CHUNK - 64)))
+fn begin(keystream: &mut Keystream, text: usize) -> Chunk {
+    keystream.next(64 + text.min(CHUNK - 64))
 }
 
 /// Adds the keystream to the text, from behind the one-time key's block on.
-#[target_feature(enable = "avx512f,avx512bw")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 #[inline]
-fn apply(keystream: &mut Keystream, text: &mut [u8]) {
+fn apply(keystream: &mut Keystream, chunk: &mut Chunk, text: &mut [u8]) {
     let (first, rest) = text.split_at_mut(text.len().min(CHUNK - 64));
-    keystream.apply(64, first);
-    for chunk in rest.chunks_mut(CHUNK) {
-        keystream.next(chunk.len());
-        keystream.apply(0, chunk);
+    chunk.apply(1, first);
+    for text in rest.chunks_mut(CHUNK) {
+        *chunk = keystream.next(text.len());
+        chunk.apply(0, text);
     }
 }
 
 /// The last block that is authenticated (RFC 8439, section 2.8).
-fn lengths(additional: usize, text: usize) -> [u8; 16] {
-    ((text as u128) << 64 | additional as u128).to_le_bytes()
+fn lengths(additional: usize, text: usize) -> u128 {
+    (text as u128) << 64 | additional as u128
 }
