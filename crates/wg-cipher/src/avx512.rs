@@ -1,7 +1,8 @@
-//! The cipher with AVX-512: ChaCha20 for 24 blocks at a time, which is a packet of up to 1472
+//! The cipher with AVX-512: ChaCha20 for up to 24 blocks at a time, which is a packet of up to 1472
 //! bytes and its one-time key in one go, and Poly1305 in eight lanes with IFMA.
 
 mod chacha;
+mod pass;
 mod poly1305;
 #[cfg(test)]
 mod tests;
@@ -11,8 +12,6 @@ use std::hint::black_box;
 use zeroize::Zeroizing;
 
 use crate::{Cipher, Forged, TAG_LEN};
-use chacha::{CHUNK, Chunk, Keystream};
-use poly1305::Authenticator;
 
 /// A key, on a processor that has the instructions. Zeroed when dropped.
 ///
@@ -54,55 +53,22 @@ impl Cipher for Avx512 {
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
 fn seal(key: &[u32; 8], counter: u64, text: &mut [u8]) -> [u8; TAG_LEN] {
-    let mut keystream = Keystream::new(key, nonce(counter));
-    let mut chunk = begin(&mut keystream, text.len());
-    let authenticator = Authenticator::new(chunk.first());
-    apply(&mut keystream, &mut chunk, text);
-    chunk.wipe();
-    keystream.wipe();
-    authenticator.tag(text, lengths(0, text.len()))
+    let lengths = lengths(0, text.len());
+    pass::pass::<true>(key, (0, counter), text, lengths)
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
 fn open(key: &[u32; 8], counter: u64, text: &mut [u8], tag: &[u8; TAG_LEN]) -> Result<(), Forged> {
-    let mut keystream = Keystream::new(key, nonce(counter));
-    let mut chunk = begin(&mut keystream, text.len());
-    let expected = Authenticator::new(chunk.first()).tag(text, lengths(0, text.len()));
+    let lengths = lengths(0, text.len());
+    let expected = pass::pass::<false>(key, (0, counter), text, lengths);
     let difference = u128::from_ne_bytes(expected) ^ u128::from_ne_bytes(*tag);
     // The compiler must not look at a part of the difference first, and stop there.
-    let result = if black_box(difference) == 0 {
-        apply(&mut keystream, &mut chunk, text);
+    if black_box(difference) == 0 {
         Ok(())
     } else {
+        // It was deciphered already, and nobody may see that.
+        text.fill(0);
         Err(Forged)
-    };
-    chunk.wipe();
-    keystream.wipe();
-    result
-}
-
-/// 32 bits of zeroes, then the counter.
-fn nonce(counter: u64) -> [u32; 3] {
-    [0, counter as u32, (counter >> 32) as u32]
-}
-
-/// Computes the first chunk of keystream for a text of so many bytes. Its first block is the
-/// one-time key.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-#[inline]
-fn begin(keystream: &mut Keystream, text: usize) -> Chunk {
-    keystream.next(64 + text.min(CHUNK - 64))
-}
-
-/// Adds the keystream to the text, from behind the one-time key's block on.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-#[inline]
-fn apply(keystream: &mut Keystream, chunk: &mut Chunk, text: &mut [u8]) {
-    let (first, rest) = text.split_at_mut(text.len().min(CHUNK - 64));
-    chunk.apply(1, first);
-    for text in rest.chunks_mut(CHUNK) {
-        *chunk = keystream.next(text.len());
-        chunk.apply(0, text);
     }
 }
 

@@ -65,7 +65,7 @@ fn every_length_agrees_with_another_implementation() {
 fn unaligned_texts_agree_with_another_implementation() {
     let key = [0x33; 32];
     let original: Vec<u8> = (0..1700usize).map(|i| (i * 7 % 251) as u8).collect();
-    for length in [1, 15, 64, 100, 128, 1424, 1472, 1600] {
+    for length in [1, 15, 64, 100, 128, 255, 300, 704, 1424, 1452, 1472, 1600] {
         let (sealed, tag) = reference(&key, 9, &original[..length]);
         for (name, cipher) in all(&key) {
             for from in 0..64 {
@@ -74,6 +74,8 @@ fn unaligned_texts_agree_with_another_implementation() {
                 let text = &mut room[from..][..length];
                 assert_eq!(cipher.seal(9, text), tag, "{name}, {length} bytes from {from}");
                 assert!(*text == *sealed, "{name}, {length} bytes from {from}");
+                assert_eq!(cipher.open(9, text, &tag), Ok(()), "{name}, {length} bytes");
+                assert!(*text == original[..length], "{name}, {length} bytes from {from}");
             }
         }
     }
@@ -86,6 +88,36 @@ fn long_texts_and_high_counters_agree_with_another_implementation() {
     for counter in [0, u64::from(u32::MAX), 1 << 32, u64::MAX] {
         check(&[0xff; 32], counter, &text);
         check(&[0; 32], counter, &text[..1424]);
+    }
+}
+
+/// Consecutive counters, of which one half runs over into the other, or a sign changes.
+#[test]
+fn counters_around_the_ends_of_words_agree_with_another_implementation() {
+    let text = vec![0xa5; 1452];
+    for end in [1 << 31, 1 << 32, 1 << 63, u64::MAX - 4] {
+        for counter in end - 4..end + 4 {
+            for length in [0, 96, 448, 700, 1452] {
+                check(&[0x77; 32], counter, &text[..length]);
+            }
+        }
+    }
+}
+
+/// Each byte of a message takes part in its tag.
+#[test]
+fn any_changed_byte_is_noticed() {
+    let key = [0x21; 32];
+    for length in [1, 64, 130, 448, 700, 1452, 1473, 2100] {
+        let text: Vec<u8> = (0..length).map(|i| (i * 3) as u8).collect();
+        let (sealed, tag) = reference(&key, 5, &text);
+        for (name, cipher) in all(&key) {
+            for at in 0..length {
+                let mut changed = sealed.clone();
+                changed[at] ^= 1 << (at % 8);
+                assert_eq!(cipher.open(5, &mut changed, &tag), Err(Forged), "{name}, byte {at}");
+            }
+        }
     }
 }
 

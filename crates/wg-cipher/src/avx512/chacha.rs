@@ -1,98 +1,86 @@
-//! The keystream of ChaCha20 (RFC 8439, section 2.4), a chunk of up to 24 blocks at a time.
+//! The keystream of ChaCha20 (RFC 8439, section 2.4), up to 24 blocks at a time.
 
 mod columns;
 mod rows;
 
-use std::arch::x86_64::{
-    __m512i, _mm512_loadu_si512, _mm512_mask_storeu_epi8, _mm512_maskz_loadu_epi8,
-    _mm512_setzero_si512, _mm512_shuffle_i32x4, _mm512_storeu_si512, _mm512_xor_si512,
-};
+use std::arch::x86_64::{__m512i, _mm512_setzero_si512, _mm512_shuffle_i32x4};
 use std::hint::black_box;
-
-/// Blocks of keystream in a chunk.
-const BLOCKS: usize = 24;
-/// Bytes of keystream in a chunk.
-pub(super) const CHUNK: usize = BLOCKS * 64;
 
 /// "expand 32-byte k".
 const CONSTANTS: [u32; 4] = [0x6170_7865, 0x3320_646e, 0x7962_2d32, 0x6b20_6574];
 
-/// The words of a state, row by row.
-type State = [[u32; 4]; 4];
+/// Four blocks of keystream.
+pub(super) type Four = [__m512i; 4];
 
-/// The keystream of one message.
-pub(super) struct Keystream {
-    /// What the next block begins with.
-    state: State,
+/// The most fours that are computed at once.
+pub(super) const FOURS: usize = 6;
+
+/// A nonce: its first word, and the other two. Not an array, which would go through memory in
+/// pieces, and come back as a whole only when all that was written before is in the cache.
+pub(super) type Nonce = (u32, u64);
+
+/// The keystream of one message. Block 0 is the one-time key; what is added to the text begins
+/// with block 1.
+pub(super) struct Keystream<'a> {
+    key: &'a [u32; 8],
+    nonce: Nonce,
+    /// The number of the next block for the text.
+    block: u32,
 }
 
-/// Blocks of the keystream; behind those that were asked for may be zeroes.
-pub(super) struct Chunk([__m512i; BLOCKS]);
+impl<'a> Keystream<'a> {
+    /// Bytes for the text in the longest beginning.
+    pub(super) const BEGINNING: usize = (FOURS * 4 - 1) * 64;
 
-impl Keystream {
-    pub(super) fn new(key: &[u32; 8], [n0, n1, n2]: [u32; 3]) -> Self {
-        let [a, b, c, d, e, f, g, h] = *key;
-        Self { state: [CONSTANTS, [a, b, c, d], [e, f, g, h], [0, n0, n1, n2]] }
+    pub(super) fn new(key: &'a [u32; 8], nonce: Nonce) -> Self {
+        Self { key, nonce, block: 1 }
     }
 
-    /// Computes the next `length` bytes, at most a chunk; the next call goes on where a whole
-    /// chunk would end.
+    /// Computes what is added to a text of `length` bytes, at most [`Keystream::BEGINNING`]. The
+    /// last block of the last four is the one-time key.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
     #[inline]
-    pub(super) fn next(&mut self, length: usize) -> Chunk {
-        let blocks = match length.div_ceil(4 * 64) {
-            0 | 1 => rows::blocks::<1>(&self.state),
-            2 => rows::blocks::<2>(&self.state),
-            3 => rows::blocks::<3>(&self.state),
-            _ => columns::blocks(&self.state),
-        };
-        self.state[3][0] = self.state[3][0].wrapping_add(BLOCKS as u32);
-        Chunk(blocks)
+    pub(super) fn whole<T>(&self, length: usize, then: impl FnOnce(&mut [Four]) -> T) -> T {
+        let Self { key, nonce, block } = *self;
+        match (length + 64).div_ceil(4 * 64) {
+            1 => then(&mut rows::blocks::<1>(key, block, nonce, -1)),
+            2 => then(&mut rows::blocks::<2>(key, block, nonce, -1)),
+            3 => then(&mut rows::blocks::<3>(key, block, nonce, -1)),
+            _ => then(&mut self.beginning()),
+        }
     }
 
-    /// Zeroes the key.
-    pub(super) fn wipe(&mut self) {
-        self.state = [[0; 4]; 4];
-        // The compiler must take it that somebody reads the zeroes.
-        black_box(self);
+    /// The longest beginning. The last block of the last four is the one-time key.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    #[inline]
+    pub(super) fn beginning(&self) -> [Four; FOURS] {
+        columns::blocks(self.key, self.block, self.nonce, -1)
+    }
+
+    /// Goes on behind so many fours, and computes the next, enough for `length` bytes of text if
+    /// there is room for them.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    #[inline]
+    pub(super) fn next(&mut self, behind: usize, length: usize, fours: &mut [Four; FOURS]) {
+        self.block = self.block.wrapping_add(4 * behind as u32);
+        let Self { key, nonce, block } = *self;
+        if length <= 3 * 4 * 64 {
+            let mut few = rows::blocks::<3>(key, block, nonce, 11);
+            fours[..3].copy_from_slice(&few);
+            wipe(&mut few);
+        } else {
+            *fours = columns::blocks(key, block, nonce, 23);
+        }
     }
 }
 
-impl Chunk {
-    /// The first block.
-    pub(super) fn first(&self) -> __m512i {
-        self.0[0]
-    }
-
-    /// Adds the keystream from block `from` on to `text`.
-    #[target_feature(enable = "avx512f,avx512bw")]
-    #[inline]
-    pub(super) fn apply(&self, from: usize, text: &mut [u8]) {
-        let blocks = &self.0[from..][..text.len().div_ceil(64)];
-        let (whole, rest) = text.as_chunks_mut::<64>();
-        for (text, block) in whole.iter_mut().zip(blocks) {
-            let sum = _mm512_xor_si512(load(text), *block);
-            store(text, sum);
-        }
-        if let (Some(block), false) = (blocks.last(), rest.is_empty()) {
-            let mask = u64::MAX >> (64 - rest.len());
-            // SAFETY: the mask selects the first `rest.len()` bytes, which there are; the others
-            // are not touched.
-            let old = unsafe { _mm512_maskz_loadu_epi8(mask, rest.as_ptr().cast()) };
-            let sum = _mm512_xor_si512(old, *block);
-            // SAFETY: as above.
-            unsafe { _mm512_mask_storeu_epi8(rest.as_mut_ptr().cast(), mask, sum) };
-        }
-    }
-
-    /// Zeroes the keystream.
-    #[target_feature(enable = "avx512f")]
-    #[inline]
-    pub(super) fn wipe(&mut self) {
-        self.0 = [_mm512_setzero_si512(); BLOCKS];
-        // As above.
-        black_box(self);
-    }
+/// Zeroes keystream.
+#[target_feature(enable = "avx512f")]
+#[inline]
+pub(super) fn wipe(fours: &mut [Four]) {
+    fours.fill([_mm512_setzero_si512(); 4]);
+    // The compiler must take it that somebody reads the zeroes.
+    black_box(fours);
 }
 
 /// From vectors that hold words 0 to 3, 4 to 7 and so on of four blocks: the four blocks.
@@ -109,18 +97,4 @@ fn transpose([a, b, c, d]: [__m512i; 4]) -> [__m512i; 4] {
         _mm512_shuffle_i32x4::<0x88>(ab_high, cd_high),
         _mm512_shuffle_i32x4::<0xdd>(ab_high, cd_high),
     ]
-}
-
-#[target_feature(enable = "avx512f")]
-#[inline]
-fn load(bytes: &[u8; 64]) -> __m512i {
-    // SAFETY: 64 bytes are read where 64 bytes are, at any alignment.
-    unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
-}
-
-#[target_feature(enable = "avx512f")]
-#[inline]
-fn store(bytes: &mut [u8; 64], vector: __m512i) {
-    // SAFETY: 64 bytes are written where 64 bytes are, at any alignment.
-    unsafe { _mm512_storeu_si512(bytes.as_mut_ptr().cast(), vector) };
 }

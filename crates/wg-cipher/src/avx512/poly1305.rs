@@ -6,10 +6,10 @@
 use std::arch::x86_64::{
     __m512i, _mm_cvtsi128_si64, _mm_extract_epi64, _mm_set_epi64x, _mm512_add_epi64,
     _mm512_and_si512, _mm512_castsi512_si128, _mm512_cmplt_epu64_mask, _mm512_extracti32x4_epi32,
-    _mm512_mask_blend_epi64, _mm512_mask_broadcast_i32x4, _mm512_maskz_loadu_epi8,
-    _mm512_maskz_set1_epi64, _mm512_or_si512, _mm512_permutex2var_epi64, _mm512_reduce_add_epi64,
-    _mm512_set1_epi64, _mm512_setr_epi64, _mm512_setzero_si512, _mm512_slli_epi64,
-    _mm512_srli_epi64, _mm512_sub_epi64, _mm512_unpackhi_epi64, _mm512_unpacklo_epi64,
+    _mm512_mask_blend_epi64, _mm512_mask_broadcast_i32x4, _mm512_maskz_set1_epi64, _mm512_or_si512,
+    _mm512_permutex2var_epi64, _mm512_reduce_add_epi64, _mm512_set1_epi64, _mm512_setr_epi64,
+    _mm512_setzero_si512, _mm512_slli_epi64, _mm512_srli_epi64, _mm512_sub_epi64,
+    _mm512_unpackhi_epi64, _mm512_unpacklo_epi64,
 };
 use std::array::from_fn;
 use std::hint::black_box;
@@ -18,11 +18,12 @@ use multiplier::{Multiplier, Products};
 
 mod multiplier;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 const BLOCK: usize = 16;
 const LANES: usize = 8;
-const GROUP: usize = LANES * BLOCK;
+/// Bytes that are taken together: two groups of a block for each lane.
+pub(super) const PAIR: usize = 2 * LANES * BLOCK;
 
 const MASK_44: u64 = (1 << 44) - 1;
 const MASK_42: u64 = (1 << 42) - 1;
@@ -37,85 +38,99 @@ type Wide = [__m512i; 3];
 /// Which block of a group each lane holds: unpacking puts them in this order.
 const ORDER: [u64; LANES] = [0, 4, 1, 5, 2, 6, 3, 7];
 
-/// A one-time key, ready for use.
+/// The authenticator of a message whose beginning was taken.
+///
+/// Each lane sums up one block of every group of eight. A sum is multiplied by the 8th power of r
+/// for the next group; or by the 16th for the next two, the first of which takes the 8th, so that
+/// both products are reduced together.
 pub(super) struct Authenticator {
-    /// The first eight powers of the key's first half, one in each lane.
+    sum: Option<Wide>,
+    /// The first eight powers of r, the first half of the key: one in each lane.
     powers: Wide,
     power_8: Limbs,
+    power_16: Limbs,
     /// The key's second half.
     pad: u128,
 }
 
 impl Authenticator {
-    /// Takes the first half of a block of keystream for a key.
+    /// Takes the first half of a block of keystream for a one-time key. Unless it `has_pairs`, the
+    /// text ends before the first.
     #[target_feature(enable = "avx512f,avx512ifma")]
     #[inline]
-    pub(super) fn new(block: __m512i) -> Self {
+    pub(super) fn new(block: __m512i, has_pairs: bool) -> Self {
         let half = |half| {
             let low = _mm_cvtsi128_si64(half).cast_unsigned();
             u128::from(_mm_extract_epi64::<1>(half).cast_unsigned()) << 64 | u128::from(low)
         };
         let r = clamped(half(_mm512_castsi512_si128(block)));
         let pad = half(_mm512_extracti32x4_epi32::<1>(block));
-        let power_2 = multiply(&r, &r);
-        let power_4 = multiply(&power_2, &power_2);
-        let power_8 = multiply(&power_4, &power_4);
+        let square_2 = square(r);
+        let (power_2, power_4) = (carry(square_2), carry(square(square_2)));
+        let square_8 = square(power_4);
+        let power_8 = carry(square_8);
+        let power_16 = if has_pairs { carry(square(square_8)) } else { [0; 3] };
         // The first and second power in turn, then the first four in turn, then all eight.
         let two = choose(0b1010_1010, in_all_lanes(&r), in_all_lanes(&power_2));
         let four = choose(0b1100_1100, two, Multiplier::new(in_all_lanes(&power_2)).multiply(two));
         let eight =
             choose(0b1111_0000, four, Multiplier::new(in_all_lanes(&power_4)).multiply(four));
-        Self { powers: eight, power_8, pad }
+        Self { sum: None, powers: eight, power_8, power_16, pad }
     }
 
-    /// The tag of `text` padded to whole blocks, and a last block behind it.
-    ///
-    /// Each lane sums up one block of every group of eight. A sum is multiplied by the 8th power
-    /// of the key for the next group, or by the 16th for the next two, of which the first then
-    /// takes the 8th.
+    /// Takes the next pair.
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    #[inline]
+    pub(super) fn take(&mut self, [a, b, c, d]: [__m512i; 4]) {
+        let all = high_bits(LANES);
+        let mut products = Products::none();
+        products.add(&Multiplier::new(in_all_lanes(&self.power_8)), split([a, b], all));
+        if let Some(sum) = self.sum {
+            products.add(&Multiplier::new(in_all_lanes(&self.power_16)), sum);
+        }
+        self.sum = Some(add(products.reduce(), split([c, d], all)));
+    }
+
+    /// Takes the rest of the text, which has so many bytes, less than a pair, then zeroes; and a
+    /// last block behind it. Returns the tag.
     #[target_feature(enable = "avx512f,avx512bw,avx512ifma")]
     #[inline]
-    pub(super) fn tag(&self, text: &[u8], last: u128) -> [u8; 16] {
+    pub(super) fn end(&self, [a, b, c, d]: [__m512i; 4], length: usize, last: u128) -> [u8; 16] {
+        let all = high_bits(LANES);
+        let power_8 = Multiplier::new(in_all_lanes(&self.power_8));
+        let blocks = length.div_ceil(BLOCK);
+        let mut sum = self.sum;
+        let mut end = [a, b];
+        if blocks >= LANES {
+            sum = Some(step(&power_8, sum, split(end, all)));
+            end = [c, d];
+        }
+        if blocks == 2 * LANES {
+            sum = Some(step(&power_8, sum, split(end, all)));
+            end = [_mm512_setzero_si512(); 2];
+        }
+        let before = blocks % LANES;
         let low = self.powers;
-        let (groups, rest) = text.as_chunks::<GROUP>();
-        // With the last block there may be one more whole group, and no block of text behind it.
-        let rest_blocks = rest.len().div_ceil(BLOCK) % LANES;
-        let (more, rest) = rest.split_at(if rest_blocks == 0 { rest.len() } else { 0 });
-        let blocks = rest_blocks + 1;
-        let end = with_last(load(rest), rest_blocks, last);
-        let end = split(end, high_bits(blocks));
+        let end = split(with_last(end, before, last), high_bits(before + 1));
         let mut products = Products::none();
-        products.add(&Multiplier::new(power_by_lane(blocks, low, low)), end);
-        if text.len() > GROUP - BLOCK {
-            let all = high_bits(LANES);
-            let step = Multiplier::new(in_all_lanes(&self.power_8));
-            let mut sum = [_mm512_setzero_si512(); 3];
-            let mut groups = groups;
-            if let Some((first, others)) = groups.split_first() {
-                groups = others;
-                sum = split(load(first), all);
-            }
-            let (pairs, odd) = groups.as_chunks::<2>();
-            if !pairs.is_empty() {
-                let power_16 = multiply(&self.power_8, &self.power_8);
-                let double_step = Multiplier::new(in_all_lanes(&power_16));
-                for [first, second] in pairs {
-                    let mut products = Products::none();
-                    products.add(&step, split(load(first), all));
-                    products.add(&double_step, sum);
-                    sum = add(products.reduce(), split(load(second), all));
-                }
-            }
-            for group in
-                odd.iter().map(|group| &group[..]).chain((!more.is_empty()).then_some(more))
-            {
-                sum = add(step.multiply(sum), split(load(group), all));
-            }
-            let high = step.multiply(low);
-            products.add(&Multiplier::new(power_by_lane(blocks + LANES, low, high)), sum);
+        products.add(&Multiplier::new(power_by_lane(before + 1, low, low)), end);
+        if let Some(sum) = sum {
+            let high = power_8.multiply(low);
+            let power = power_by_lane(before + 1 + LANES, low, high);
+            products.add(&Multiplier::new(power), sum);
         }
         let sum = products.reduce();
         finish(sum.map(|limb| _mm512_reduce_add_epi64(limb).cast_unsigned()), self.pad)
+    }
+}
+
+/// The sum behind one more group.
+#[target_feature(enable = "avx512f,avx512ifma")]
+#[inline]
+fn step(power_8: &Multiplier, sum: Option<Wide>, group: Wide) -> Wide {
+    match sum {
+        Some(sum) => add(power_8.multiply(sum), group),
+        None => group,
     }
 }
 
@@ -142,17 +157,21 @@ fn clamped(r: u128) -> Limbs {
     [r as u64 & MASK_44, (r >> 44) as u64 & MASK_44, (r >> 88) as u64]
 }
 
-fn multiply(a: &Limbs, b: &Limbs) -> Limbs {
+/// The square of carried limbs as limbs below 2^49, or of such as limbs below 2^60. To carry takes
+/// longer than to multiply, and the next square can do without.
+fn square([a, b, c]: Limbs) -> Limbs {
     let product = |a: u64, b: u64| u128::from(a) * u128::from(b);
-    let [s1, s2] = [b[1] * 20, b[2] * 20];
-    let d0 = product(a[0], b[0]) + product(a[1], s2) + product(a[2], s1);
-    let d1 = product(a[0], b[1]) + product(a[1], b[0]) + product(a[2], s2) + (d0 >> 44);
-    let d2 = product(a[0], b[2]) + product(a[1], b[1]) + product(a[2], b[0]) + (d1 >> 44);
-    let h0 = (d0 as u64 & MASK_44) + (d2 >> 42) as u64 * 5;
-    [h0 & MASK_44, (d1 as u64 & MASK_44) + (h0 >> 44), d2 as u64 & MASK_42]
+    let d0 = product(a, a) + product(40 * b, c);
+    let d1 = product(2 * a, b) + product(20 * c, c);
+    let d2 = product(2 * a, c) + product(b, b);
+    [
+        (d0 as u64 & MASK_44) + 5 * (d2 >> 42) as u64,
+        (d1 as u64 & MASK_44) + (d0 >> 44) as u64,
+        (d2 as u64 & MASK_42) + (d1 >> 44) as u64,
+    ]
 }
 
-/// From limbs below 2^48: limbs of their proper length, but that the second may be 2^44.
+/// From limbs below 2^60: limbs of their proper length, but that the second may be 2^44.
 fn carry([h0, h1, h2]: Limbs) -> Limbs {
     let h1 = h1 + (h0 >> 44);
     let h2 = h2 + (h1 >> 44);
@@ -204,22 +223,6 @@ fn high_bits(blocks: usize) -> __m512i {
 fn order() -> __m512i {
     let [a, b, c, d, e, f, g, h] = ORDER.map(u64::cast_signed);
     _mm512_setr_epi64(a, b, c, d, e, f, g, h)
-}
-
-/// Up to eight blocks, then zeroes.
-#[target_feature(enable = "avx512f,avx512bw")]
-#[inline]
-fn load(text: &[u8]) -> [__m512i; 2] {
-    let mask = |from: usize| match text.len().saturating_sub(from) {
-        0 => 0,
-        length => u64::MAX >> 64_usize.saturating_sub(length),
-    };
-    // SAFETY: the mask selects bytes that there are; no others are read.
-    let first = unsafe { _mm512_maskz_loadu_epi8(mask(0), text.as_ptr().cast()) };
-    let second = text.as_ptr().wrapping_add(64);
-    // SAFETY: as above.
-    let second = unsafe { _mm512_maskz_loadu_epi8(mask(64), second.cast()) };
-    [first, second]
 }
 
 /// A block put into a group, behind so many.

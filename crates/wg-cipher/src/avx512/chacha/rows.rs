@@ -1,23 +1,36 @@
 //! A few blocks: each vector holds one row of four blocks' states.
 
 use std::arch::x86_64::{
-    __m512i, _mm512_add_epi32, _mm512_rol_epi32, _mm512_set_epi32, _mm512_setzero_si512,
-    _mm512_shuffle_epi32, _mm512_xor_si512,
+    __m512i, _mm512_add_epi32, _mm512_rol_epi32, _mm512_set_epi32, _mm512_shuffle_epi32,
+    _mm512_xor_si512,
 };
+use std::array::from_fn;
 
-use super::{BLOCKS, State, transpose};
+use super::{CONSTANTS, Four, Nonce, transpose};
 
 /// Blocks in one vector.
 const LANES: usize = 4;
 
-/// The first `G` times four blocks from a state on, then zeroes.
+/// `G` times four blocks from number `block` on, but that the last one's number is `block` plus
+/// `last`.
 #[target_feature(enable = "avx512f,avx512bw")]
-pub(super) fn blocks<const G: usize>(first: &State) -> [__m512i; BLOCKS] {
-    let [a, b, c, d] = first.map(|row| same_in_all(row));
-    let mut counters = [_mm512_add_epi32(d, block_numbers([0, 1, 2, 3])); G];
-    for i in 1..G {
-        counters[i] = _mm512_add_epi32(counters[i - 1], block_numbers([LANES as u32; 4]));
-    }
+#[inline]
+pub(super) fn blocks<const G: usize>(
+    key: &[u32; 8],
+    block: u32,
+    (n0, n12): Nonce,
+    last: i32,
+) -> [Four; G] {
+    let [k0, k1, k2, k3, k4, k5, k6, k7] = *key;
+    let [a, b, c] = [CONSTANTS, [k0, k1, k2, k3], [k4, k5, k6, k7]].map(|row| same_in_all(row));
+    let d = same_in_all([block, n0, n12 as u32, (n12 >> 32) as u32]);
+    let counters: [_; G] = from_fn(|i| {
+        let mut numbers = from_fn(|lane| (i * LANES + lane) as i32);
+        if i == G - 1 {
+            numbers[LANES - 1] = last;
+        }
+        _mm512_add_epi32(d, block_numbers(numbers))
+    });
     let (mut x, mut y, mut z, mut w) = ([a; G], [b; G], [c; G], counters);
     for _ in 0..10 {
         quarter_rounds(&mut x, &mut y, &mut z, &mut w);
@@ -33,17 +46,14 @@ pub(super) fn blocks<const G: usize>(first: &State) -> [__m512i; BLOCKS] {
             w[i] = _mm512_shuffle_epi32::<0x39>(w[i]);
         }
     }
-    let mut blocks = [_mm512_setzero_si512(); BLOCKS];
-    for i in 0..G {
-        let rows = [
+    from_fn(|i| {
+        transpose([
             _mm512_add_epi32(x[i], a),
             _mm512_add_epi32(y[i], b),
             _mm512_add_epi32(z[i], c),
             _mm512_add_epi32(w[i], counters[i]),
-        ];
-        blocks[i * LANES..][..LANES].copy_from_slice(&transpose(rows));
-    }
-    blocks
+        ])
+    })
 }
 
 #[target_feature(enable = "avx512f")]
@@ -81,7 +91,6 @@ fn same_in_all(words: [u32; 4]) -> __m512i {
 /// Numbers to be added to the block counters of four states.
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn block_numbers(numbers: [u32; 4]) -> __m512i {
-    let [a, b, c, d] = numbers.map(u32::cast_signed);
+fn block_numbers([a, b, c, d]: [i32; 4]) -> __m512i {
     _mm512_set_epi32(0, 0, 0, d, 0, 0, 0, c, 0, 0, 0, b, 0, 0, 0, a)
 }

@@ -75,19 +75,33 @@ fn tag_of_sum(sum: Residue, one_time: &[u8; 32]) -> [u8; 16] {
     sum.1.wrapping_add(u128::from_le_bytes(pad)).to_le_bytes()
 }
 
-fn ours(one_time: &[u8; 32], text: &[u8], last: [u8; BLOCK]) -> [u8; 16] {
-    let words: [i64; 4] = std::array::from_fn(|i| {
-        let mut word = [0; 8];
-        word.copy_from_slice(&one_time[i * 8..][..8]);
-        i64::from_le_bytes(word)
-    });
-    #[target_feature(enable = "avx512f,avx512bw,avx512ifma")]
-    fn ours(words: [i64; 4], text: &[u8], last: u128) -> [u8; 16] {
-        let [a, b, c, d] = words;
-        Authenticator::new(_mm512_setr_epi64(a, b, c, d, 0, 0, 0, 0)).tag(text, last)
+/// The tag of `text` padded to whole blocks, and a last block.
+#[target_feature(enable = "avx512f,avx512bw,avx512ifma")]
+pub(in super::super) fn tag(one_time: [i64; 4], text: &[u8], last: u128) -> [u8; 16] {
+    let load = |text: &[u8]| {
+        let mut words = [[0; 8]; 4];
+        for (word, bytes) in words.iter_mut().flatten().zip(text.chunks(8)) {
+            let mut whole = [0; 8];
+            whole[..bytes.len()].copy_from_slice(bytes);
+            *word = i64::from_le_bytes(whole);
+        }
+        words.map(|[a, b, c, d, e, f, g, h]| _mm512_setr_epi64(a, b, c, d, e, f, g, h))
+    };
+    let [a, b, c, d] = one_time;
+    let one_time = _mm512_setr_epi64(a, b, c, d, -1, -1, -1, -1);
+    let mut authenticator = Authenticator::new(one_time, text.len() >= PAIR);
+    let (pairs, rest) = text.as_chunks::<PAIR>();
+    for pair in pairs {
+        authenticator.take(load(pair));
     }
+    authenticator.end(load(rest), rest.len(), last)
+}
+
+fn ours(one_time: &[u8; 32], text: &[u8], last: [u8; BLOCK]) -> [u8; 16] {
+    let (words, _) = one_time.as_chunks::<8>();
+    let one_time = std::array::from_fn(|i| i64::from_le_bytes(words[i]));
     // SAFETY: each test returns at its beginning where the processor lacks the instructions.
-    unsafe { ours(words, text, u128::from_le_bytes(last)) }
+    unsafe { tag(one_time, text, u128::from_le_bytes(last)) }
 }
 
 fn is_missing() -> bool {
