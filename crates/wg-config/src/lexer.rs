@@ -6,9 +6,10 @@
 use std::ops::Range;
 
 use crate::Dialect;
+use crate::blanks::{trim_end, trim_start, without_blanks};
 use crate::diagnostic::{Diagnostic, Line, Message, Severity, Source};
 use crate::quote::{HIDDEN, quote, quote_start, secret_start};
-use crate::setting::{Section, SettingKey, suggest_key, suggest_section, without_blanks};
+use crate::setting::{Section, SettingKey, suggest_key, suggest_section};
 
 /// Bytes of a line besides its comment: room for 300,000 IPv6 prefixes.
 const LONGEST_LINE: usize = 16 << 20;
@@ -42,6 +43,8 @@ type Found<T> = Result<T, Box<Diagnostic>>;
 /// Goes through a file line by line; a line that is neither section nor setting gives an error.
 pub(crate) struct Lexer<'a> {
     source: &'a Source<'a>,
+    /// The file up to the first byte that may not stand in a line.
+    sound: &'a str,
     dialect: Dialect,
     /// Where the next line begins.
     next: usize,
@@ -77,7 +80,8 @@ impl<'a> Iterator for Lexer<'a> {
 impl<'a> Lexer<'a> {
     pub(crate) fn new(source: &'a Source<'a>, dialect: Dialect) -> Self {
         let next = if source.text.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
-        Self { source, dialect, next, lines: 0, place: Place::Start, under_header: false }
+        let sound = sound_start(source.text);
+        Self { source, sound, dialect, next, lines: 0, place: Place::Start, under_header: false }
     }
 
     fn next_line(&mut self) -> Option<Line> {
@@ -100,7 +104,7 @@ impl<'a> Lexer<'a> {
             return Ok(name);
         }
         let content = self.text(line, line.bytes.start..line.bytes.start + content.len())?;
-        let trimmed = content.trim_start();
+        let trimmed = trim_start(content);
         if trimmed.is_empty() {
             return Ok(None);
         }
@@ -124,10 +128,8 @@ impl<'a> Lexer<'a> {
     }
 
     fn header(&mut self, line: &Line, content: &str) -> Found<Token<'a>> {
-        let header = without_blanks(content);
-        let section =
-            Section::ALL.into_iter().find(|known| header.eq_ignore_ascii_case(known.header()));
-        let Some(section) = section else {
+        let Some(section) = Section::find(content) else {
+            let header = without_blanks(content);
             self.place = Place::Unknown;
             let (title, help) = match header.split_once(']') {
                 Some((_, rest)) if !rest.is_empty() => ("text after a section's header", None),
@@ -151,12 +153,13 @@ impl<'a> Lexer<'a> {
                 return Err(self.unrecognized(line, content, title, expected, None));
             }
         };
-        let Some((name, after)) = content.split_once('=') else {
+        let Some(equals) = memchr::memchr(b'=', content.as_bytes()) else {
             let known = SettingKey::find(content, section, self.dialect);
             let help = known.map(|key| format!("`{} = …'", key.name()));
             let title = "neither a section nor a setting".to_owned();
             return Err(self.unrecognized(line, content, title, "`Setting = value'", help));
         };
+        let (name, after) = (&content[..equals], &content[equals + 1..]);
         let Some(key) = SettingKey::find(name, section, self.dialect) else {
             return Err(self.unknown_setting(line, content, name, section));
         };
@@ -166,12 +169,13 @@ impl<'a> Lexer<'a> {
         } else {
             after
         };
-        let value = after.trim();
+        let value = trim_start(after);
+        let start = line.bytes.start + name.len() + 1 + (after.len() - value.len());
+        let value = trim_end(value);
         if key.is_wg() && value.is_empty() {
             let title = format!("`{}' has no value", key.name());
             return Err(self.unrecognized(line, content, title, "a value behind the `='", None));
         }
-        let start = line.bytes.start + name.len() + 1 + (after.len() - after.trim_start().len());
         if !key.is_wg()
             && let Some(offset) = value.find('\r')
         {
@@ -207,6 +211,10 @@ impl<'a> Lexer<'a> {
 
     /// The bytes as text, or an error that they are none.
     fn text(&self, line: &Line, bytes: Range<usize>) -> Found<&'a str> {
+        if let Some(text) = self.sound.get(bytes.clone()).filter(|text| text.len() <= LONGEST_LINE)
+        {
+            return Ok(text);
+        }
         let source: &'a Source<'a> = self.source;
         let start = bytes.start;
         let bytes = &source.text[bytes];
@@ -271,6 +279,16 @@ impl<'a> Lexer<'a> {
         message: Message,
     ) -> Box<Diagnostic> {
         Box::new(self.source.diagnostic(Severity::Error, line, span, secret, message))
+    }
+}
+
+/// The text before the first byte that is NUL or not UTF-8: one look at all of it takes a fraction
+/// of one at each line.
+fn sound_start(text: &[u8]) -> &str {
+    let text = &text[..memchr::memchr(0, text).unwrap_or(text.len())];
+    match std::str::from_utf8(text) {
+        Ok(text) => text,
+        Err(error) => std::str::from_utf8(&text[..error.valid_up_to()]).unwrap_or_default(),
     }
 }
 

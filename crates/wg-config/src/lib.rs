@@ -4,6 +4,7 @@
 
 mod address_text;
 mod allowed_ip;
+mod blanks;
 mod diagnostic;
 mod document;
 mod endpoint;

@@ -4,11 +4,12 @@ use std::ops::Range;
 
 use zeroize::Zeroizing;
 
+use crate::blanks::{may_have_blanks, push_without_blanks};
 use crate::diagnostic::{ConfigErrors, Diagnostic, Line, Message, Severity, Source};
 use crate::document::{Mismatch, Part, reread};
 use crate::lexer::{Lexer, Token};
 use crate::quote::quote_start;
-use crate::setting::{Section, SettingKey, may_have_blanks};
+use crate::setting::{Section, SettingKey};
 use crate::value::{self, DnsEntry, ValueError};
 use crate::{Config, Dialect, Interface, KEY_LEN, KEY_TEXT_LEN, Peer};
 
@@ -120,7 +121,7 @@ impl<'a> Reader<'a> {
                             without_blanks = Zeroizing::new(String::with_capacity(value.len()));
                         }
                         without_blanks.clear();
-                        value.split_whitespace().for_each(|part| without_blanks.push_str(part));
+                        push_without_blanks(&mut without_blanks, value);
                         &without_blanks
                     } else {
                         value

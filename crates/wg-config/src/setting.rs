@@ -1,5 +1,7 @@
 //! The sections and settings that a configuration file may hold.
 
+use crate::blanks::{trim, without_blanks};
+
 /// Whose settings are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
@@ -60,6 +62,14 @@ const KEYS: [(SettingKey, Section, Dialect, &str); 17] = [
 impl Section {
     pub(crate) const ALL: [Self; 2] = [Self::Interface, Self::Peer];
 
+    /// Finds a section by its header, without regard to case or to white space, also inside it.
+    pub(crate) fn find(header: &str) -> Option<Self> {
+        let known = |text: &str| {
+            Self::ALL.into_iter().find(|section| text.eq_ignore_ascii_case(section.header()))
+        };
+        known(trim(header)).or_else(|| known(&without_blanks(header)))
+    }
+
     /// The header as it is usually written.
     pub(crate) fn header(self) -> &'static str {
         match self {
@@ -74,13 +84,17 @@ impl SettingKey {
     ///
     /// wg(8) also ignores white space inside a name, wg-quick(8) only around it.
     pub(crate) fn find(text: &str, section: Section, dialect: Dialect) -> Option<Self> {
-        let outside = text.trim();
-        let known = || KEYS.iter().filter(|key| key.1 == section && key.2.is_part_of(dialect));
-        let mut found = known().find(|key| outside.eq_ignore_ascii_case(key.3));
+        let known = |name: &str, dialect| {
+            KEYS.iter().find(|key| {
+                // Most names are spelt as in the manual, which is seen sooner.
+                let is_named = name == key.3 || name.eq_ignore_ascii_case(key.3);
+                is_named && key.1 == section && key.2.is_part_of(dialect)
+            })
+        };
+        let outside = trim(text);
+        let mut found = known(outside, dialect);
         if found.is_none() && outside.contains(char::is_whitespace) {
-            let inside = without_blanks(outside);
-            let of_wg = |key: &&(_, _, Dialect, &str)| key.2 == Dialect::Wg;
-            found = known().filter(of_wg).find(|key| inside.eq_ignore_ascii_case(key.3));
+            found = known(&without_blanks(outside), Dialect::Wg);
         }
         found.map(|key| key.0)
     }
@@ -143,16 +157,6 @@ pub(crate) fn suggest_key(text: &str, section: Section, dialect: Dialect) -> Opt
 /// A hint for a header that names no section.
 pub(crate) fn suggest_section(text: &str) -> Option<String> {
     closest(&without_blanks(text), Section::ALL.into_iter().map(Section::header))
-}
-
-/// The text with white space taken out, also from its middle.
-pub(crate) fn without_blanks(text: &str) -> String {
-    text.split_whitespace().collect()
-}
-
-/// Whether there may be white space in a text; beyond ASCII that takes longer to find out.
-pub(crate) fn may_have_blanks(text: &str) -> bool {
-    text.bytes().any(|byte| byte <= b' ' || !byte.is_ascii())
 }
 
 fn closest(text: &str, known: impl Iterator<Item = &'static str>) -> Option<String> {

@@ -1,12 +1,12 @@
 //! `AllowedIPs`: prefixes separated by commas, each perhaps with a sign.
 
 use std::borrow::Cow;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::ops::Range;
 
 use super::ValueError;
+use crate::blanks::{may_have_blanks, without_blanks};
 use crate::quote::quote;
-use crate::setting::{may_have_blanks, without_blanks};
 use crate::{AllowedIp, AllowedIpChange};
 
 /// Reads allowed IPs: whether they replace those the peer has, and the changes in order.
@@ -26,16 +26,14 @@ pub fn parse_allowed_ips(
     if text.trim().is_empty() {
         return Ok((replace, Vec::new()));
     }
-    let mut changes = Vec::with_capacity(1 + memchr::memchr_iter(b',', text.as_bytes()).count());
+    let has_blanks = may_have_blanks(text);
+    let commas = memchr::memchr_iter(b',', text.as_bytes());
+    let mut changes = Vec::with_capacity(1 + text.bytes().filter(|byte| *byte == b',').count());
     let mut start = 0;
-    while start <= text.len() {
-        let begin = start;
-        let length = memchr::memchr(b',', &text.as_bytes()[begin..]);
-        let raw = &text[begin..length.map_or(text.len(), |length| begin + length)];
-        start += raw.len() + 1;
-        let span = || trimmed_span(text, begin, begin + raw.len());
-        let entry =
-            if may_have_blanks(raw) { Cow::Owned(without_blanks(raw)) } else { Cow::Borrowed(raw) };
+    for end in commas.chain([text.len()]) {
+        let raw = &text[start..end];
+        let span = || trimmed_span(text, start, end);
+        let entry = if has_blanks { Cow::Owned(without_blanks(raw)) } else { Cow::Borrowed(raw) };
         let unsigned = entry.strip_prefix(['+', '-']);
         replace &= unsigned.is_none();
         let unsigned = unsigned.unwrap_or(&entry);
@@ -48,21 +46,17 @@ pub fn parse_allowed_ips(
             ));
         }
         changes.push(AllowedIpChange { ip, remove: entry.starts_with('-') });
+        start = end + 1;
     }
     Ok((replace, changes))
 }
 
 fn parse_entry(entry: &str, span: impl Fn() -> Range<usize>) -> Result<AllowedIp, ValueError> {
-    let (ip, cidr) = match memchr::memchr(b'/', entry.as_bytes()) {
+    let (ip, cidr) = match entry.bytes().position(|byte| byte == b'/') {
         Some(slash) => (&entry[..slash], Some(&entry[slash + 1..])),
         None => (entry, None),
     };
-    let address = if memchr::memchr(b':', ip.as_bytes()).is_some() {
-        ip.parse::<Ipv6Addr>().map(IpAddr::from).ok()
-    } else {
-        ip.parse::<Ipv4Addr>().map(IpAddr::from).ok()
-    };
-    let Some(address) = address else {
+    let Ok(address) = ip.parse::<IpAddr>() else {
         return Err(ValueError::new(
             format!("Unable to parse IP address: `{}'", quote(ip)),
             "an IPv4 or IPv6 address, perhaps with /prefix-length, and commas between several",
