@@ -15,11 +15,9 @@ impl DeviceUpdate {
         config: Config,
         mut resolve: impl FnMut(&Endpoint) -> Result<SocketAddr, E>,
     ) -> Result<Self, E> {
-        // Room for all: growing would leave copies of preshared keys behind.
-        let mut peers = Vec::with_capacity(config.peers.len());
-        for peer in config.peers {
-            peers.push(peer_update(peer, &mut resolve)?);
-        }
+        // Each update takes the place of its peer in memory.
+        let peers = config.peers.into_iter().map(|peer| peer_update(peer, &mut resolve));
+        let peers = peers.collect::<Result<_, _>>()?;
         Ok(Self {
             private_key: config.interface.private_key,
             listen_port: config.interface.listen_port,
