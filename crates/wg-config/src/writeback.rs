@@ -363,7 +363,7 @@ mod tests {
         now.interface.addresses.remove(1);
         now.interface.addresses.push(AllowedIp::new("10.99.0.1".parse().unwrap(), 32).unwrap());
         now.peers[0].allowed_ips.pop();
-        now.peers[1].endpoint = Some(Endpoint { host: "fe80::1%e".into(), service: "9".into() });
+        now.peers[1].endpoint = Some(Endpoint::new("fe80::1%e", "9"));
         now.peers[1].persistent_keepalive = Some(15);
         let expected = file()
             .replace("MTU =1400", "MTU =1410")
@@ -404,7 +404,7 @@ mod tests {
         let mut now = config(&text);
         now.peers.remove(0);
         assert_eq!(rewritten(&text, &now), text);
-        now.peers[0].endpoint = Some(Endpoint { host: "192.0.2.1".into(), service: "3".into() });
+        now.peers[0].endpoint = Some(Endpoint::new("192.0.2.1", "3"));
         let expected = format!(
             "[Interface]\n[Peer]\nPublicKey={FIRST}\n\
              [Peer]\nPublicKey={FIRST}\nEndpoint=192.0.2.1:3\n"

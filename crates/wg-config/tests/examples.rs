@@ -39,9 +39,8 @@ fn the_peers_of_every_example_are_the_other_hosts_of_its_set_up() {
                 // One of the two can call: by the other's name, at the port it listens on.
                 assert!(peer.endpoint.is_some() || back.endpoint.is_some());
                 if let Some(endpoint) = &peer.endpoint {
-                    assert_eq!(endpoint.host, format!("{name}.example"));
                     let port = other.interface.listen_port.unwrap();
-                    assert_eq!(endpoint.service, port.to_string());
+                    assert_eq!(endpoint.to_string(), format!("{name}.example:{port}"));
                 }
 
                 // What the other host calls itself is allowed to come from it.

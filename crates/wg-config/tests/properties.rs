@@ -340,7 +340,7 @@ fn peer() -> impl Strategy<Value = Peer> {
         Just("fe80::1%eth0".to_owned()),
     ];
     let service = prop_oneof![any::<u16>().prop_map(|port| port.to_string()), "[a-z]{1,8}"];
-    let endpoint = (host, service).prop_map(|(host, service)| Endpoint { host, service });
+    let endpoint = (host, service).prop_map(|(host, service)| Endpoint::new(&host, &service));
     let allowed_ips = (any::<bool>(), vec((allowed_ip(), any::<bool>()), 0..4));
     let keys = (any::<[u8; 32]>(), option::of(any::<[u8; 32]>()));
     let name = option::of("[!-~é]([ -~é]{0,12}[!-~é])?");

@@ -4,7 +4,7 @@
 //! again, and knows no names of services.
 
 use std::ffi::{CStr, CString};
-use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::net::{SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
 use nix::libc;
@@ -30,7 +30,6 @@ pub struct RetriesError(String);
 pub struct ResolveError {
     endpoint: Endpoint,
     reason: String,
-    permanent: bool,
 }
 
 const FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -74,17 +73,19 @@ pub fn resolve(
     retries: Retries,
     mut wait: impl FnMut(&ResolveError, Duration) -> bool,
 ) -> Result<SocketAddr, ResolveError> {
-    if let Some(address) = numeric(endpoint) {
-        return Ok(address);
-    }
+    let (host, service) = match endpoint {
+        Endpoint::Address(address) => return Ok(*address),
+        Endpoint::Name { host, service } => (host, service),
+    };
     let mut next_wait = FIRST_WAIT;
     let mut failures = 0;
     loop {
-        let error = match look_up(endpoint) {
+        let code = match look_up(host, service) {
             Ok(address) => return Ok(address),
-            Err(error) => error,
+            Err(code) => code,
         };
-        if error.permanent || retries == Retries::Times(failures) {
+        let error = ResolveError { endpoint: endpoint.clone(), reason: reason(code) };
+        if is_permanent(code) || retries == Retries::Times(failures) {
             return Err(error);
         }
         failures += 1;
@@ -101,27 +102,16 @@ pub fn service_port(name: &str) -> Option<u16> {
     getaddrinfo(None, &name).ok().map(|address| address.port())
 }
 
-/// The usual endpoint, at a fraction of the resolver's cost.
-fn numeric(endpoint: &Endpoint) -> Option<SocketAddr> {
-    let address: IpAddr = endpoint.host.parse().ok()?;
-    if !endpoint.service.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    Some(SocketAddr::new(address, endpoint.service.parse().ok()?))
+/// The address, or the resolver's code.
+fn look_up(host: &str, service: &str) -> Result<SocketAddr, i32> {
+    let (Ok(host), Ok(service)) = (CString::new(host), CString::new(service)) else {
+        return Err(libc::EAI_NONAME);
+    };
+    getaddrinfo(Some(&host), &service)
 }
 
-fn look_up(endpoint: &Endpoint) -> Result<SocketAddr, ResolveError> {
-    let error = |code| ResolveError {
-        endpoint: endpoint.clone(),
-        reason: reason(code),
-        permanent: matches!(code, libc::EAI_NONAME | libc::EAI_FAIL | libc::EAI_NODATA),
-    };
-    let (Ok(host), Ok(service)) =
-        (CString::new(endpoint.host.as_str()), CString::new(endpoint.service.as_str()))
-    else {
-        return Err(error(libc::EAI_NONAME));
-    };
-    getaddrinfo(Some(&host), &service).map_err(error)
+fn is_permanent(code: i32) -> bool {
+    matches!(code, libc::EAI_NONAME | libc::EAI_FAIL | libc::EAI_NODATA)
 }
 
 /// The first address of a host, or any of this one, and a UDP service; or the resolver's code.
@@ -189,7 +179,7 @@ mod tests {
     use super::*;
 
     fn endpoint(host: &str, service: &str) -> Endpoint {
-        Endpoint { host: host.to_owned(), service: service.to_owned() }
+        Endpoint::new(host, service)
     }
 
     fn resolve_once(host: &str, service: &str) -> Result<SocketAddr, String> {

@@ -324,7 +324,7 @@ mod tests {
         };
         let same = wg_config::Peer {
             preshared_key: Some([8; KEY_LEN].into()),
-            endpoint: Some(Endpoint { host: "192.0.2.1".into(), service: "5".into() }),
+            endpoint: Some(Endpoint::new("192.0.2.1", "5")),
             persistent_keepalive: Some(7),
             ..section(1, &[2, 1])
         };
@@ -432,8 +432,7 @@ mod tests {
                 let change = |(last, remove)| AllowedIpChange { ip: ip(last), remove };
                 wg_config::Peer {
                     preshared_key: preshared_key.map(|byte| [byte; KEY_LEN].into()),
-                    endpoint: port
-                        .map(|port| Endpoint { host: "192.0.2.1".into(), service: port.into() }),
+                    endpoint: port.map(|port| Endpoint::new("192.0.2.1", port)),
                     persistent_keepalive,
                     replace_allowed_ips: replace,
                     allowed_ips: changes.into_iter().map(change).collect(),

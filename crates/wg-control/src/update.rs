@@ -70,7 +70,7 @@ mod tests {
             name: None,
             public_key: [2; KEY_LEN].into(),
             preshared_key: None,
-            endpoint: Some(Endpoint { host: "host".to_owned(), service: "5".to_owned() }),
+            endpoint: Some(Endpoint::new("host", "5")),
             persistent_keepalive: Some(7),
             replace_allowed_ips: true,
             allowed_ips: vec![AllowedIpChange::from(

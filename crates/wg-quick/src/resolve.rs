@@ -35,14 +35,7 @@ pub(crate) fn resolve_what_can_be(config: &mut Config) -> bool {
     for peer in &mut config.peers {
         let Some(endpoint) = &peer.endpoint else { continue };
         match wg_control::resolve(endpoint, Retries::Times(0), |_, _| false) {
-            // One with a zone is an address already.
-            Ok(_) if endpoint.host.contains('%') => {}
-            Ok(address) => {
-                peer.endpoint = Some(Endpoint {
-                    host: address.ip().to_string(),
-                    service: address.port().to_string(),
-                });
-            }
+            Ok(address) => peer.endpoint = Some(Endpoint::Address(address)),
             Err(error) => {
                 say(format_args!(
                     "[!] Peer {}: {error}. Trying on in the background.",

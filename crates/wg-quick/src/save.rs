@@ -104,11 +104,13 @@ fn peers(device: &Device) -> Vec<Peer> {
 }
 
 fn endpoint(address: SocketAddr) -> Endpoint {
-    let zone = match address {
-        SocketAddr::V6(v6) if v6.scope_id() != 0 => format!("%{}", scope_name(v6.scope_id())),
-        _ => String::new(),
-    };
-    Endpoint { host: format!("{}{zone}", address.ip()), service: address.port().to_string() }
+    match address {
+        SocketAddr::V6(v6) if v6.scope_id() != 0 => Endpoint::Name {
+            host: format!("{}%{}", v6.ip(), scope_name(v6.scope_id())),
+            service: v6.port().to_string(),
+        },
+        _ => Endpoint::Address(address),
+    }
 }
 
 /// Puts a new file in the place of an old one, whole, and readable by root alone.

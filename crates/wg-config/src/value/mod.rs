@@ -8,6 +8,7 @@ mod allowed_ips;
 mod quick;
 
 use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::ops::Range;
 
 pub use allowed_ips::parse_allowed_ips;
@@ -151,6 +152,12 @@ pub fn parse_endpoint(text: &str) -> Result<Endpoint, ValueError> {
     if text.is_empty() {
         return Err(ValueError::new("Unable to parse empty endpoint".into(), EXPECTED, 0..0));
     }
+    // Most are just that. A zone is for the resolver.
+    if let Ok(address) = text.parse::<SocketAddr>()
+        && (address.is_ipv4() || !text.contains('%'))
+    {
+        return Ok(Endpoint::Address(address));
+    }
     let whole = 0..text.len();
     let (host, service) = if let Some(bracketed) = text.strip_prefix('[') {
         let Some((host, rest)) = bracketed.split_once(']') else {
@@ -175,7 +182,7 @@ pub fn parse_endpoint(text: &str) -> Result<Endpoint, ValueError> {
         return error("Name or service not known", EXPECTED, whole);
     }
     let service = if is_number(service) { unsigned(service) } else { service };
-    Ok(Endpoint { host: host.to_owned(), service: service.to_owned() })
+    Ok(Endpoint::new(host, service))
 }
 
 /// Whether the C library takes it for a number: strtoul(3) lets leading blanks and a sign pass.

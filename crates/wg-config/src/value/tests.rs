@@ -140,8 +140,7 @@ fn endpoints() {
         ("[fe80::1%eth0]:+5", "fe80::1%eth0", "5"),
         ("[localhost]:domain", "localhost", "domain"),
     ] {
-        let endpoint = Endpoint { host: host.into(), service: service.into() };
-        assert_eq!(parse_endpoint(text), Ok(endpoint));
+        assert_eq!(parse_endpoint(text), Ok(Endpoint::new(host, service)), "{text}");
     }
     let cases: [(&str, &[&str]); 4] = [
         ("Unable to find port of endpoint", &["x", "1.2.3.4:", "[::1]", "[::1]x5", "[::1]x]:5"]),

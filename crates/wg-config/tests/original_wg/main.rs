@@ -88,14 +88,8 @@ fn request(config: &Config) -> Vec<String> {
         if let Some(key) = &peer.preshared_key {
             lines.push(format!("preshared_key={}", hex(key.as_bytes())));
         }
-        lines.extend(peer.endpoint.as_ref().map(|endpoint| {
-            // The original has resolved both by now; these are numbers already.
-            let port: u16 = endpoint.service.parse().unwrap();
-            let ip: Result<std::net::IpAddr, _> = endpoint.host.parse();
-            ip.map_or(format!("endpoint=[{}]:{port}", endpoint.host), |ip| {
-                format!("endpoint={}", std::net::SocketAddr::from((ip, port)))
-            })
-        }));
+        // The original has resolved a zone by now.
+        lines.extend(peer.endpoint.as_ref().map(|endpoint| format!("endpoint={endpoint}")));
         let keepalive = peer.persistent_keepalive;
         lines.extend(keepalive.map(|s| format!("persistent_keepalive_interval={s}")));
         if peer.replace_allowed_ips {
