@@ -20,7 +20,12 @@ pub struct AddressText {
 impl AddressText {
     /// The text.
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.bytes[..self.length]).expect("only ASCII is written")
+        std::str::from_utf8(self.as_bytes()).expect("only ASCII is written")
+    }
+
+    /// The bytes of the text, which are ASCII.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
     }
 
     fn push(&mut self, byte: u8) {

@@ -347,7 +347,9 @@ fn peer_setting(partial: &mut PartialPeer, setting: &Setting<'_>, findings: &mut
                     warnings.push(warning);
                 }
             });
-            findings.warn(setting, &warnings);
+            if !warnings.is_empty() {
+                findings.warn(setting, &warnings);
+            }
             if let Some((replace, changes)) = findings.check(setting, parsed) {
                 peer.replace_allowed_ips = replace;
                 if peer.allowed_ips.is_empty() {

@@ -86,9 +86,10 @@ impl SettingKey {
     pub(crate) fn find(text: &str, section: Section, dialect: Dialect) -> Option<Self> {
         let known = |name: &str, dialect| {
             KEYS.iter().find(|key| {
-                // Most names are spelt as in the manual, which is seen sooner.
-                let is_named = name == key.3 || name.eq_ignore_ascii_case(key.3);
-                is_named && key.1 == section && key.2.is_part_of(dialect)
+                key.1 == section
+                    && key.2.is_part_of(dialect)
+                    // Most names are spelt as in the manual, which is seen sooner.
+                    && (name == key.3 || name.eq_ignore_ascii_case(key.3))
             })
         };
         let outside = trim(text);

@@ -35,9 +35,9 @@ pub fn get(name: &str) -> Result<Device, Error> {
 ///
 /// # Errors
 /// When there is no such WireGuard interface, it is not ours to change, or its backend refuses.
-pub fn set(name: &str, update: &DeviceUpdate) -> Result<(), Error> {
+pub fn set(name: &str, update: DeviceUpdate) -> Result<(), Error> {
     match backend(name)? {
-        Backend::Kernel => kernel::set(name, update).map_err(|error| explained(error, name)),
+        Backend::Kernel => kernel::set(name, &update).map_err(|error| explained(error, name)),
         Backend::Daemon(stream) => userspace::set(&stream, update),
     }
 }

@@ -49,6 +49,11 @@ impl<W: Write> Write for SecretWriter<W> {
     }
 
     fn write_all(&mut self, mut text: &[u8]) -> io::Result<()> {
+        // Most of what is written is a few bytes and fits.
+        if text.len() <= BUFFER - self.buffer.len() {
+            self.buffer.extend_from_slice(text);
+            return Ok(());
+        }
         while !text.is_empty() {
             let count = self.write(text)?;
             text = &text[count..];

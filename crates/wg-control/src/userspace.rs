@@ -86,9 +86,11 @@ pub(crate) fn get(mut stream: &UnixStream, name: &str) -> Result<Device, Error> 
 ///
 /// A daemon that refuses early may hang up while the change is still being written; its answer
 /// tells more than the broken connection, so it is read all the same.
-pub(crate) fn set(stream: &UnixStream, update: &DeviceUpdate) -> Result<(), Error> {
+pub(crate) fn set(stream: &UnixStream, update: DeviceUpdate) -> Result<(), Error> {
     let mut writer = SecretWriter::new(stream);
-    let written = uapi::write_set(&mut writer, update).and_then(|()| writer.flush());
+    let written = uapi::write_set(&mut writer, &update).and_then(|()| writer.flush());
+    // 100,000 peers take a while to be freed, in which the daemon is busy as well.
+    drop(update);
     match (written, uapi::read_errno(stream)) {
         (Err(broken), Err(uapi::AnswerError::Io(_) | uapi::AnswerError::Malformed { .. })) => {
             Err(broken.into())

@@ -80,7 +80,7 @@ impl Host {
         let interface = self.interface.clone();
         let update = update.clone();
         let outcome =
-            self.signals.interrupt(GRACE.into(), move || wg_control::set(&interface, &update))?;
+            self.signals.interrupt(GRACE.into(), move || wg_control::set(&interface, update))?;
         outcome.map_err(|error| match error.detail() {
             Some(detail) => anyhow!("{}: configure: {error} ({detail})", self.interface),
             None => anyhow!("{}: configure: {error}", self.interface),

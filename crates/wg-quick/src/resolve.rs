@@ -98,7 +98,7 @@ pub(crate) fn in_background(argument: &OsStr) -> anyhow::Result<()> {
         if !found.is_empty() {
             let update = DeviceUpdate { peers: found, ..DeviceUpdate::default() };
             // An interface that goes meanwhile is seen above.
-            let _ = wg_control::set(&file.interface, &update);
+            let _ = wg_control::set(&file.interface, update);
         }
         sleep(wait);
         wait = LONGEST_WAIT.min(wait * 6 / 5);

@@ -48,7 +48,7 @@ pub(crate) fn run(program: &str, mode: Mode, arguments: &[OsString]) -> Result<(
         })?;
         update = update.differing_from(&device);
     }
-    wg_control::set(&name, &update)
+    wg_control::set(&name, update)
         .map_err(|error| failure::with_detail("Unable to modify interface", &error))
 }
 

@@ -17,7 +17,7 @@ pub(crate) fn run(program: &str, arguments: &[OsString]) -> Result<()> {
         bail!(usage::set(program));
     };
     let update = parse(settings, &mut System::default())?;
-    wg_control::set(&name.to_string_lossy(), &update)
+    wg_control::set(&name.to_string_lossy(), update)
         .map_err(|error| failure::with_detail("Unable to modify interface", &error))
 }
 

@@ -32,7 +32,7 @@ pub(super) fn write_endpoint(w: &mut impl Write, endpoint: SocketAddr) -> io::Re
     let address = AddressText::from(endpoint.ip());
     w.write_all(b"endpoint=")?;
     match endpoint {
-        SocketAddr::V4(_) => w.write_all(address.as_str().as_bytes())?,
+        SocketAddr::V4(_) => w.write_all(address.as_bytes())?,
         SocketAddr::V6(v6) if v6.scope_id() == 0 => write!(w, "[{address}]")?,
         SocketAddr::V6(v6) => write!(w, "[{address}%{}]", scope_name(v6.scope_id()))?,
     }
@@ -53,7 +53,7 @@ pub(super) fn write_allowed_ip(w: &mut impl Write, ip: &AllowedIp, remove: bool)
     };
     tail[3 - digits] = b'/';
     w.write_all(if remove { b"allowed_ip=-" } else { b"allowed_ip=" })?;
-    w.write_all(AddressText::from(ip.address()).as_str().as_bytes())?;
+    w.write_all(AddressText::from(ip.address()).as_bytes())?;
     w.write_all(&tail[3 - digits..])
 }
 
