@@ -25,7 +25,7 @@ pub use link::{interfaces, is_wireguard};
 /// `ENODEV` when there is no such interface, `EOPNOTSUPP` when it is of another kind,
 /// `EPROTONOSUPPORT` when the kernel has no WireGuard, `EPERM` without `CAP_NET_ADMIN`.
 pub fn get(name: &str) -> io::Result<Device> {
-    let module = Module::open()?;
+    let mut module = Module::open()?;
     let interface = encode::Attributes::of_interface(name);
     loop {
         let mut device = Device { name: name.to_owned(), ..Device::default() };
@@ -47,7 +47,7 @@ pub fn get(name: &str) -> io::Result<Device> {
 /// # Errors
 /// As for [`get`], and what the kernel has against the change.
 pub fn set(name: &str, update: &DeviceUpdate) -> io::Result<()> {
-    let module = Module::open()?;
+    let mut module = Module::open()?;
     encode::messages(name, update, |message| {
         module.request(WireguardCmd::SetDevice, Request::Single, message, |_| Ok(()))
     })
@@ -61,7 +61,7 @@ struct Module {
 
 impl Module {
     fn open() -> io::Result<Self> {
-        let socket = Socket::open(NETLINK_GENERIC)?;
+        let mut socket = Socket::open(NETLINK_GENERIC)?;
         match socket.family("wireguard") {
             Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => {
                 Err(Errno::EPROTONOSUPPORT.into())
@@ -72,7 +72,7 @@ impl Module {
     }
 
     fn request(
-        &self,
+        &mut self,
         command: WireguardCmd,
         request: Request,
         attributes: &impl Emitable,

@@ -14,9 +14,9 @@ use crate::{Device, Peer};
 
 // The nests are walked here and their leaves parsed by the package: it would hold a device's peers
 // in lists of lists, with keys that are not wiped when they grow.
-const WGDEVICE_A_PEERS: u16 = 8;
+pub(super) const WGDEVICE_A_PEERS: u16 = 8;
 const WGPEER_A_PUBLIC_KEY: u16 = 1;
-const WGPEER_A_ALLOWEDIPS: u16 = 9;
+pub(super) const WGPEER_A_ALLOWEDIPS: u16 = 9;
 const WGALLOWEDIP_A_CIDR_MASK: u16 = 3;
 
 /// Adds the attributes of one message of a dump. A peer that does not fit a message is continued in

@@ -66,7 +66,7 @@ fn links(
         name.push(0);
         wanted.push(DefaultNla::new(IFLA_IFNAME, name));
     }
-    let socket = Socket::open(NETLINK_ROUTE)?;
+    let mut socket = Socket::open(NETLINK_ROUTE)?;
     socket.request(RTM_GETLINK, request, &Links(wanted), |reply| {
         let (mut name, mut kind) = (Vec::new(), Vec::new());
         for attribute in attributes(reply, HEADER)? {

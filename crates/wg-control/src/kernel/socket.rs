@@ -1,6 +1,5 @@
 //! A blocking netlink socket: one request, its replies, its end.
 
-use std::cell::Cell;
 use std::io;
 
 use netlink_packet_core::{
@@ -25,7 +24,9 @@ const CTRL_ATTR_FAMILY_NAME: u16 = 2;
 
 pub(super) struct Socket {
     socket: netlink_sys::Socket,
-    sequence: Cell<u32>,
+    sequence: u32,
+    /// What was received last.
+    received: Zeroizing<Vec<u8>>,
 }
 
 /// What is asked for.
@@ -44,7 +45,7 @@ impl Socket {
         socket.bind_auto()?;
         // Without this the kernel's answer to a faulty request repeats it, keys and all.
         socket.set_cap_ack(true)?;
-        Ok(Self { socket, sequence: Cell::new(0) })
+        Ok(Self { socket, sequence: 0, received: Zeroizing::new(vec![0; RECEIVE_BUFFER]) })
     }
 
     /// Sends a request and passes the body of every reply on.
@@ -52,23 +53,22 @@ impl Socket {
     /// # Errors
     /// The kernel's; `EINTR` when a dump is not consistent; what `reply` returns.
     pub(super) fn request(
-        &self,
+        &mut self,
         message_type: u16,
         request: Request,
         body: &impl Emitable,
         mut reply: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> io::Result<()> {
         self.send(message_type, request, body)?;
-        let mut buffer = Zeroizing::new(vec![0; RECEIVE_BUFFER]);
         let mut interrupted = false;
         loop {
-            let length = self.receive(&mut buffer)?;
-            let mut rest = &buffer[..length];
+            let length = self.receive()?;
+            let mut rest = &self.received[..length];
             while !rest.is_empty() {
                 let message = NetlinkBuffer::new_checked(rest).map_err(malformed)?;
                 let length = (message.length() as usize).next_multiple_of(4).min(rest.len());
                 rest = &rest[length..];
-                if message.sequence_number() != self.sequence.get() {
+                if message.sequence_number() != self.sequence {
                     continue;
                 }
                 interrupted |= message.flags() & NLM_F_DUMP_INTR != 0;
@@ -87,7 +87,7 @@ impl Socket {
     ///
     /// # Errors
     /// `ENOENT` when the kernel has no such family.
-    pub(super) fn family(&self, name: &str) -> io::Result<u16> {
+    pub(super) fn family(&mut self, name: &str) -> io::Result<u16> {
         let mut name = name.as_bytes().to_vec();
         name.push(0);
         let request = Generic {
@@ -107,8 +107,13 @@ impl Socket {
         family.ok_or_else(|| Errno::ENOENT.into())
     }
 
-    fn send(&self, message_type: u16, request: Request, body: &impl Emitable) -> io::Result<()> {
-        self.sequence.set(self.sequence.get().wrapping_add(1));
+    fn send(
+        &mut self,
+        message_type: u16,
+        request: Request,
+        body: &impl Emitable,
+    ) -> io::Result<()> {
+        self.sequence = self.sequence.wrapping_add(1);
         let mut message = Zeroizing::new(vec![0; HEADER + body.buffer_len()]);
         let mut header = NetlinkHeader::default();
         header.length = message.len() as u32;
@@ -117,16 +122,16 @@ impl Socket {
             Request::Single => NLM_F_REQUEST | NLM_F_ACK,
             Request::Dump => NLM_F_REQUEST | NLM_F_DUMP,
         };
-        header.sequence_number = self.sequence.get();
+        header.sequence_number = self.sequence;
         header.emit(&mut message[..HEADER]);
         body.emit(&mut message[HEADER..]);
         self.socket.send_to(&message, &SocketAddr::new(0, 0), 0)?;
         Ok(())
     }
 
-    fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+    fn receive(&mut self) -> io::Result<usize> {
         loop {
-            match self.socket.recv(&mut &mut *buffer, 0) {
+            match self.socket.recv(&mut &mut self.received[..], 0) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 received => return received,
             }
