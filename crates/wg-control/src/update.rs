@@ -117,6 +117,14 @@ mod tests {
         assert_eq!((update.fwmark, update.replace_peers), (Some(6), true));
     }
 
+    /// With the preshared keys, of which another list would leave copies behind.
+    #[test]
+    fn the_changes_take_the_place_of_the_peers() {
+        let config = Config { peers: vec![config().peers.remove(0); 16], ..Config::default() };
+        let place = config.peers.as_ptr().cast::<PeerUpdate>();
+        assert_eq!(DeviceUpdate::adding(config, found).unwrap().peers.as_ptr(), place);
+    }
+
     #[test]
     fn an_endpoint_that_does_not_resolve_ends_it() {
         assert_eq!(DeviceUpdate::adding(config(), |_| Err("no")), Err("no"));

@@ -152,7 +152,7 @@ pub fn parse_endpoint(text: &str) -> Result<Endpoint, ValueError> {
     if text.is_empty() {
         return Err(ValueError::new("Unable to parse empty endpoint".into(), EXPECTED, 0..0));
     }
-    // Most are just that. A zone is for the resolver.
+    // Most are numbers already. What a zone is, is for the resolver to say.
     if let Ok(address) = text.parse::<SocketAddr>()
         && (address.is_ipv4() || !text.contains('%'))
     {
