@@ -21,7 +21,7 @@ pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Age at which keys without a successor are zeroed.
 pub const ZERO_KEY_MATERIAL_TIME: Duration = Duration::from_secs(3 * REJECT_AFTER_TIME.as_secs());
 
-/// How long the secret behind cookies lives, and so a cookie.
+/// How long cookies are made of one secret, and how long each of them works at least.
 pub const COOKIE_SECRET_TIME: Duration = Duration::from_secs(120);
 /// How much earlier the receiver of a cookie stops using it.
 pub const COOKIE_SECRET_LATENCY: Duration = Duration::from_secs(5);

@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
@@ -30,14 +31,30 @@ pub enum MacState {
 pub struct CookieChecker {
     mac1_key: [u8; 32],
     cookie_key: [u8; 32],
-    /// What cookies are made of, and since when; none before the first reply.
-    secret: Mutex<Option<(Zeroizing<[u8; 32]>, Instant)>>,
+    secrets: Mutex<Secrets>,
+}
+
+/// What cookies are made of; none before the first reply.
+///
+/// A cookie works until the next secret is replaced. Otherwise one from the last moments of a
+/// secret would be worth nothing when its receiver comes with it (REKEY_TIMEOUT), who would be sent
+/// another and lose an attempt; the kernel has it so.
+#[derive(Clone, Default)]
+struct Secrets {
+    current: Option<Secret>,
+    previous: Option<Secret>,
+}
+
+#[derive(Clone)]
+struct Secret {
+    bytes: Zeroizing<[u8; 32]>,
+    born: Instant,
 }
 
 impl CookieChecker {
     /// For an interface with this public key.
     pub fn new(local: &PublicKey) -> Self {
-        Self { mac1_key: mac1_key(local), cookie_key: cookie_key(local), secret: Mutex::new(None) }
+        Self { mac1_key: mac1_key(local), cookie_key: cookie_key(local), secrets: Mutex::default() }
     }
 
     /// Checks a whole initiation or response as it came from `source`.
@@ -49,11 +66,27 @@ impl CookieChecker {
         if !mac_is_valid(&self.mac1_key, rest, mac1) {
             return MacState::Invalid;
         }
-        let before_mac2 = &message[..message.len() - mac2.len()];
-        match self.cookie(source, now) {
-            Some(cookie) if mac_is_valid(&*cookie, before_mac2, mac2) => MacState::Mac2,
-            _ => MacState::Mac1,
+        if !Self::has_mac2(message) {
+            return MacState::Mac1;
         }
+        let before_mac2 = &message[..message.len() - mac2.len()];
+        // The threads that receive meet here: none hashes while the others wait.
+        let Secrets { current, previous } = self.lock().clone();
+        let is_valid = |secret: &Secret| {
+            secret.age(now) < 2 * COOKIE_SECRET_TIME
+                && mac_is_valid(&*cookie(&secret.bytes, source), before_mac2, mac2)
+        };
+        if [current, previous].iter().flatten().any(is_valid) {
+            MacState::Mac2
+        } else {
+            MacState::Mac1
+        }
+    }
+
+    /// Whether an initiation or response carries a mac2 at all, right or wrong: whoever has no
+    /// cookie sends zeros (paper, section 5.4.4).
+    pub fn has_mac2(message: &[u8]) -> bool {
+        !message.ends_with(&[0; 16])
     }
 
     /// The cookie reply to an initiation or a response with a valid mac1.
@@ -83,31 +116,31 @@ impl CookieChecker {
         reply
     }
 
-    /// The cookie that `source` must have been given, if any can have been.
-    fn cookie(&self, source: SocketAddr, now: Instant) -> Option<Zeroizing<[u8; 16]>> {
-        // The threads that receive meet here: none hashes while the others wait.
-        let secret = self.secret.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let (secret, born) = secret?;
-        (now.since(born) < COOKIE_SECRET_TIME).then(|| cookie(&secret, source))
-    }
-
     fn cookie_of_fresh_secret(
         &self,
         source: SocketAddr,
         now: Instant,
         rng: &mut impl CryptoRng,
     ) -> Zeroizing<[u8; 16]> {
-        let mut secret = self.secret.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*secret {
-            Some((secret, born)) if now.since(*born) < COOKIE_SECRET_TIME => cookie(secret, source),
-            _ => {
-                let mut bytes = Zeroizing::new([0; 32]);
-                rng.fill_bytes(&mut *bytes);
-                let cookie = cookie(&bytes, source);
-                *secret = Some((bytes, now));
-                cookie
-            }
-        }
+        let mut secrets = self.lock();
+        let fresh = secrets.current.take_if(|secret| secret.age(now) < COOKIE_SECRET_TIME);
+        let secret = fresh.unwrap_or_else(|| {
+            let mut bytes = Zeroizing::new([0; 32]);
+            rng.fill_bytes(&mut *bytes);
+            secrets.previous = secrets.current.take();
+            Secret { bytes, born: now }
+        });
+        cookie(&secrets.current.insert(secret).bytes, source)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Secrets> {
+        self.secrets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Secret {
+    fn age(&self, now: Instant) -> Duration {
+        now.since(self.born)
     }
 }
 
@@ -263,30 +296,46 @@ mod tests {
     }
 
     #[test]
-    fn the_sender_stops_before_the_secret_is_replaced() {
+    fn the_sender_stops_in_time_and_says_so() {
         let mut fixture = Fixture::new();
         fixture.exchange(START);
         let late = START + Duration::from_millis(114_999);
         let message = fixture.message(late);
         assert_eq!(fixture.check(&message, late), MacState::Mac2);
-        assert_eq!(fixture.check(&message, START + Duration::from_secs(120)), MacState::Mac1);
+        assert!(CookieChecker::has_mac2(&message));
         let message = fixture.message(START + Duration::from_secs(115));
         assert_eq!(message[INITIATION_LEN - 16..], [0; 16]);
+        assert!(!CookieChecker::has_mac2(&message));
     }
 
     #[test]
-    fn the_secret_lives_two_minutes() {
+    fn a_cookie_of_a_secret_that_was_replaced_works_as_long_as_it_is_used() {
+        let mut fixture = Fixture::new();
+        let message = fixture.message(START);
+        let _ = fixture.reply(&message, START);
+        let got = START + Duration::from_millis(119_999);
+        fixture.exchange(got);
+        let replaced = START + Duration::from_secs(120);
+        let _ = fixture.reply(&message, replaced);
+        let last = got + Duration::from_millis(114_999);
+        let message = fixture.message(last);
+        assert_eq!(fixture.check(&message, last), MacState::Mac2);
+        assert_eq!(fixture.check(&message, START + Duration::from_secs(240)), MacState::Mac1);
+    }
+
+    #[test]
+    fn cookies_are_made_of_one_secret_for_two_minutes() {
         let mut fixture = Fixture::new();
         fixture.exchange(START);
-        let message = fixture.message(START);
-        let before = START + Duration::from_millis(119_999);
-        let _ = fixture.reply(&message, before);
-        assert_eq!(fixture.check(&message, before), MacState::Mac2);
-        let after = START + Duration::from_secs(120);
-        let _ = fixture.reply(&message, after);
-        assert_eq!(fixture.check(&message, after), MacState::Mac1);
-        fixture.exchange(after);
-        let message = fixture.message(after);
-        assert_eq!(fixture.check(&message, after), MacState::Mac2);
+        let at = |millis| START + Duration::from_millis(millis);
+        // How long a cookie works tells when its secret was made.
+        for (made, works_until) in [(119_999, 240_000), (120_000, 360_000)] {
+            let message = fixture.message(at(made));
+            let reply = fixture.reply(&message, at(made));
+            fixture.sender.consume_reply(&fixture.local, &reply, at(made)).unwrap();
+            let message = fixture.message(at(made));
+            assert_eq!(fixture.check(&message, at(works_until - 1)), MacState::Mac2);
+            assert_eq!(fixture.check(&message, at(works_until)), MacState::Mac1);
+        }
     }
 }
