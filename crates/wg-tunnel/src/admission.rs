@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
-use wg_noise::{Instant, MacState, Message, RateLimiter};
+use wg_noise::{CookieChecker, Instant, MacState, Message, RateLimiter};
 
 use crate::datagrams::{Datagram, Sender};
 use crate::endpoint::Endpoint;
@@ -37,6 +37,14 @@ pub(crate) fn admit(engine: &Engine, bytes: &[u8], from: Endpoint, now: Instant)
     }
     // A cookie reply has no MACs.
     if !matches!(message, Message::CookieReply(_)) {
+        // Nothing would come of the hash.
+        let is_under_load = engine.handshakes.is_under_load(now);
+        if is_under_load
+            && !CookieChecker::has_mac2(bytes)
+            && engine.admission.replies.is_used_up(from.address.ip(), now)
+        {
+            return;
+        }
         let mac = identity.cookies.check(bytes, from.address, now);
         if mac == MacState::Invalid {
             if engine.limits.handshakes.allow(now) {
@@ -44,7 +52,7 @@ pub(crate) fn admit(engine: &Engine, bytes: &[u8], from: Endpoint, now: Instant)
             }
             return;
         }
-        if engine.handshakes.is_under_load(now)
+        if is_under_load
             && !engine.admission.passes_under_load(engine, identity, bytes, &from, mac, now)
         {
             return;
@@ -107,14 +115,22 @@ impl Default for ReplyLimit {
 }
 
 impl ReplyLimit {
-    /// Whether this source may have a reply.
+    /// Whether this source may have a reply, which is counted.
     fn allow(&self, source: IpAddr, now: Instant) -> bool {
+        self.place(source).allow(REPLIES, now)
+    }
+
+    /// Whether [`ReplyLimit::allow`] would refuse.
+    fn is_used_up(&self, source: IpAddr, now: Instant) -> bool {
+        self.place(source).is_used_up(REPLIES, now)
+    }
+
+    fn place(&self, source: IpAddr) -> &PerSecond {
         let source = match source.to_canonical() {
             IpAddr::V4(v4) => u64::from(v4.to_bits()),
             IpAddr::V6(v6) => (v6.to_bits() >> 64) as u64,
         };
-        let place = &self.places[self.hasher.hash_one(source) as usize % PLACES];
-        place.allow(REPLIES, now)
+        &self.places[self.hasher.hash_one(source) as usize % PLACES]
     }
 }
 
@@ -154,7 +170,9 @@ mod tests {
             let source = source.parse().unwrap();
             (0..1000).filter(|_| limit.allow(source, now)).count() as u64
         };
+        assert!(!limit.is_used_up("192.0.2.1".parse().unwrap(), at(0)));
         assert_eq!(allowed("192.0.2.1", at(0)), REPLIES);
+        assert!(limit.is_used_up("192.0.2.1".parse().unwrap(), at(999)));
         assert_eq!(allowed("192.0.2.1", at(999)), 0);
         assert_eq!(allowed("192.0.2.1", at(1000)), REPLIES);
         assert_eq!(allowed("2001:db8::1", at(1000)) + allowed("2001:db8::2", at(1000)), REPLIES);
