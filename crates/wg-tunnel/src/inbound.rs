@@ -61,8 +61,14 @@ struct Packet {
 /// packet takes longer than all work for it. Where there is more traffic, two threads carry more.
 const QUIET: Duration = Duration::from_micros(500);
 
-/// Forwards what comes to `inlet` until the sockets are closed.
-pub(crate) fn run(engine: &Arc<Engine>, sockets: &Sockets, inlet: &Inlet, buffers: &mut Buffers) {
+/// Forwards what comes to the inlet of `lane` until the sockets are closed.
+pub(crate) fn run(
+    engine: &Arc<Engine>,
+    sockets: &Sockets,
+    inlet: &Inlet,
+    lane: usize,
+    buffers: &mut Buffers,
+) {
     let Buffers { batch, opened } = buffers;
     let mut busy_poll = BusyPoll::new();
     let mut kept = None;
@@ -74,14 +80,13 @@ pub(crate) fn run(engine: &Arc<Engine>, sockets: &Sockets, inlet: &Inlet, buffer
         if sockets.is_closed() {
             return;
         }
-        if had_all && inlet.lane.is_some() {
+        if had_all {
             busy_poll.until_readable(inlet.as_fd());
         }
         match batch.receive(inlet.as_fd()) {
             Ok(count) => {
                 let turn = reader.turn();
                 kept = (!batch.is_full()).then_some(reader);
-                let lane = inlet.lane.unwrap_or(FIRST_LANE);
                 let now = clock::now();
                 forward(engine, lane, batch, count, opened, &turn, now);
                 drop(turn);
@@ -97,7 +102,21 @@ pub(crate) fn run(engine: &Arc<Engine>, sockets: &Sockets, inlet: &Inlet, buffer
     }
 }
 
-fn receive_failed(engine: &Engine, errno: Errno) {
+/// Takes what waits at an inlet for handshake messages, a batch at most; nobody else reads from it.
+/// Data may come to it too, until the port's filter is there.
+pub(crate) fn receive_waiting(engine: &Arc<Engine>, inlet: &Inlet, buffers: &mut Buffers) {
+    let reader = inlet.turns.reader();
+    match buffers.batch.receive_waiting(inlet.as_fd()) {
+        Ok(count) => {
+            let Buffers { batch, opened } = buffers;
+            forward(engine, FIRST_LANE, batch, count, opened, &reader.turn(), clock::now());
+        }
+        Err(Errno::EINTR | Errno::EAGAIN) => {}
+        Err(errno) => receive_failed(engine, errno),
+    }
+}
+
+pub(crate) fn receive_failed(engine: &Engine, errno: Errno) {
     if engine.limits.udp.allow(clock::now()) {
         log::warn!("cannot receive from the network: {}", errno.desc());
     }

@@ -58,6 +58,15 @@ impl ReceivedBatch {
 
     /// Waits for a datagram and takes those that are there behind it; returns how many.
     pub(crate) fn receive(&mut self, socket: BorrowedFd<'_>) -> Result<usize, Errno> {
+        self.receive_with(socket, libc::MSG_WAITFORONE)
+    }
+
+    /// Takes the datagrams that are there; returns how many, or `EAGAIN` when there are none.
+    pub(crate) fn receive_waiting(&mut self, socket: BorrowedFd<'_>) -> Result<usize, Errno> {
+        self.receive_with(socket, libc::MSG_DONTWAIT)
+    }
+
+    fn receive_with(&mut self, socket: BorrowedFd<'_>, flags: libc::c_int) -> Result<usize, Errno> {
         self.parts.clear();
         self.headers.clear();
         let slots = self.slots.iter_mut().take(self.offered);
@@ -85,7 +94,7 @@ impl ReceivedBatch {
                 socket.as_raw_fd(),
                 self.headers.as_mut_ptr(),
                 self.headers.len() as u32,
-                libc::MSG_WAITFORONE as _,
+                flags as _,
                 std::ptr::null_mut(),
             )
         })? as usize;

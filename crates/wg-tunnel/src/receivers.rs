@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use nix::sys::socket::AddressFamily;
 
 use crate::engine::Engine;
+use crate::handshake_inlets;
 use crate::inbound::{self, Buffers};
 use crate::sockets::Sockets;
 
@@ -49,15 +50,21 @@ impl Receivers {
         self.changed.notify_all();
     }
 
-    /// Reads from the [`Sockets::inlet`] of this family and lane, where there is one, until
-    /// [`Receivers::stop`].
+    /// Reads from the socket of this family and lane or, with `None`, from those for handshake
+    /// messages, where there are any, until [`Receivers::stop`].
     pub(crate) fn run(engine: &Arc<Engine>, family: AddressFamily, lane: Option<usize>) {
         let receivers = &engine.receivers;
         let mut buffers = Buffers::new();
         let mut last = 0;
         while let Some((number, sockets)) = receivers.begin(last) {
-            if let Some(inlet) = sockets.inlet(family, lane) {
-                inbound::run(engine, &sockets, inlet, &mut buffers);
+            match lane {
+                None => handshake_inlets::run(engine, &sockets, family, &mut buffers),
+                Some(lane) => {
+                    let mut inlets = sockets.inlets_of(family);
+                    if let Some(inlet) = inlets.find(|inlet| inlet.lane == Some(lane)) {
+                        inbound::run(engine, &sockets, inlet, lane, &mut buffers);
+                    }
+                }
             }
             last = number;
             receivers.end(sockets);

@@ -1,4 +1,4 @@
-//! The sockets that share a port: one for the data of each lane, and one for all that is not data.
+//! The sockets that share a port: one for the data of each lane, and some for all that is not data.
 //!
 //! In one socket a flood of handshake messages would take the room that data waits in, and what
 //! belongs together could not be kept together by several who read from it. So several sockets
@@ -8,44 +8,47 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::libc;
 use nix::sys::socket::{SockaddrStorage, bind, getsockname, setsockopt, sockopt};
 
+use crate::port_filter::PortFilter;
 use crate::sockets::receive_in_bulk;
 
-/// Bytes of buffer asked for: a few thousand messages, as in the kernel's queue. A longer one
-/// would not carry more, only older ones.
-const BUFFER: usize = 1 << 20;
+/// Bytes of buffer asked for, all sockets for handshake messages together: a few thousand
+/// messages, as in the kernel's queue. A longer one would not carry more, only older ones.
+const BUFFER: usize = 4 << 20;
 
 /// What shares a port with the first lane's socket.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Shares {
     /// The sockets of the other lanes.
     pub(crate) data: Vec<OwnedFd>,
-    pub(crate) handshakes: OwnedFd,
+    pub(crate) handshakes: Vec<OwnedFd>,
 }
 
-/// Binds sockets for the other lanes, made by `data`, and one for handshakes, made by `configure`,
-/// to the address of the first lane's, and lets the kernel tell datagrams apart. Each takes any
-/// datagram all the same: until the filter is there they may come to any.
+/// Binds sockets for the other lanes, made by `data`, and those for handshakes, made by
+/// `configure`, to the address of the first lane's, and lets the kernel tell datagrams apart by
+/// `filter`. Each takes any datagram all the same: until the filter is there they may come to any.
 ///
 /// # Errors
 /// The kernel's refusal; `first` works as before, for all lanes.
 pub(crate) fn share(
     first: &OwnedFd,
-    lanes: usize,
+    filter: PortFilter,
     data: impl Fn() -> Result<OwnedFd, Errno>,
-    configure: impl FnOnce() -> Result<OwnedFd, Errno>,
+    configure: impl Fn() -> Result<OwnedFd, Errno>,
     bulk: bool,
 ) -> Result<Shares, Errno> {
-    let data: Vec<_> = (1..lanes).map(|_| data()).collect::<Result<_, _>>()?;
-    let handshakes = configure()?;
-    let _ = setsockopt(&handshakes, sockopt::RcvBuf, &BUFFER);
+    let data: Vec<_> = (1..filter.lanes).map(|_| data()).collect::<Result<_, _>>()?;
+    let handshakes: Vec<_> =
+        (0..1 << filter.handshake_bits).map(|_| configure()).collect::<Result<_, _>>()?;
+    for socket in &handshakes {
+        let _ = setsockopt(socket, sockopt::RcvBuf, &(BUFFER >> filter.handshake_bits));
+    }
     let address: SockaddrStorage = getsockname(first.as_raw_fd())?;
     // Only now: a port that another program uses was to be refused.
     setsockopt(first, sockopt::ReusePort, &true)?;
     let join = || {
-        for socket in data.iter().chain([&handshakes]) {
+        for socket in data.iter().chain(&handshakes) {
             setsockopt(socket, sockopt::ReusePort, &true)?;
             // The same for all: the kernel asks any of them before it joins a flow's datagrams.
             if bulk && !receive_in_bulk(socket.as_fd()) {
@@ -53,43 +56,12 @@ pub(crate) fn share(
             }
             bind(socket.as_raw_fd(), &address)?;
         }
-        attach_filter(first, lanes)
+        filter.attach(first)
     };
     join().inspect_err(|_| {
         let _ = setsockopt(first, sockopt::ReusePort, &false);
     })?;
     Ok(Shares { data, handshakes })
-}
-
-/// Transport messages, whose first byte is 4, are for the lane that the lowest byte of their
-/// receiver index says; all others for the socket behind those of the lanes. Sockets are numbered
-/// in the order in which they were bound.
-fn attach_filter(socket: &OwnedFd, lanes: usize) -> Result<(), Errno> {
-    let instruction = |code, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
-    let load_byte = libc::BPF_LD | libc::BPF_B | libc::BPF_ABS;
-    let lanes = lanes as u32;
-    let mut program = [
-        instruction(load_byte, 0, 0, 0),
-        instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 3, 4),
-        // A datagram that ends before it is for the first socket, and soon dropped there.
-        instruction(load_byte, 0, 0, 4),
-        instruction(libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K, 0, 0, lanes),
-        instruction(libc::BPF_RET | libc::BPF_A, 0, 0, 0),
-        instruction(libc::BPF_RET | libc::BPF_K, 0, 0, lanes),
-    ];
-    let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
-    // SAFETY: the value is a live sock_fprog of the length given; it points to as many
-    // instructions as it says, which the kernel copies.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_ATTACH_REUSEPORT_CBPF,
-            (&raw const program).cast(),
-            size_of_val(&program) as u32,
-        )
-    };
-    Errno::result(result).map(drop)
 }
 
 #[cfg(test)]
@@ -98,6 +70,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
+    use nix::libc;
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, socket};
 
     use super::*;
@@ -116,11 +89,31 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
-    /// The sockets of a port on the loopback interface, those of lanes first.
-    fn sockets(lanes: usize) -> Vec<UdpSocket> {
+    const HANDSHAKE_BITS: u32 = 2;
+
+    fn filter(lanes: usize) -> PortFilter {
+        PortFilter { family: AddressFamily::Inet, lanes, handshake_bits: HANDSHAKE_BITS }
+    }
+
+    /// The sockets of a port on the loopback interface: those of lanes, those for handshakes.
+    fn sockets(lanes: usize) -> (Vec<UdpSocket>, Vec<UdpSocket>) {
         let first = bound(0).unwrap();
-        let Shares { data, handshakes } = share(&first, lanes, unbound, unbound, true).unwrap();
-        [first].into_iter().chain(data).chain([handshakes]).map(UdpSocket::from).collect()
+        let shares = share(&first, filter(lanes), unbound, unbound, true).unwrap();
+        let data = [first].into_iter().chain(shares.data).map(UdpSocket::from).collect();
+        let handshakes: Vec<_> = shares.handshakes.into_iter().map(UdpSocket::from).collect();
+        assert_eq!(handshakes.len(), 1 << HANDSHAKE_BITS);
+        (data, handshakes)
+    }
+
+    /// Those of the sockets where something waits.
+    fn readable(sockets: &[UdpSocket]) -> Vec<usize> {
+        let waits = |socket: &UdpSocket| {
+            socket.set_nonblocking(true).unwrap();
+            let waits = socket.peek(&mut [0]).is_ok();
+            socket.set_nonblocking(false).unwrap();
+            waits
+        };
+        (0..sockets.len()).filter(|i| waits(&sockets[*i])).collect()
     }
 
     /// The next `count` datagrams, of four bytes or more each.
@@ -133,9 +126,8 @@ mod tests {
 
     #[test]
     fn data_and_handshakes_come_apart_and_the_port_stays_ours() {
-        let sockets = sockets(1);
-        let [data, handshakes] = &sockets[..] else { panic!() };
-        let address = data.local_addr().unwrap();
+        let (data, handshakes) = sockets(1);
+        let address = data[0].local_addr().unwrap();
         let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
         // Shorter than any message, and as long as the shortest.
         for length in [2, 32] {
@@ -143,8 +135,10 @@ mod tests {
             for first in [1u8, 4, 2, 4, 3, 0, 255, 4] {
                 sender.send_to(&of_type(first), address).unwrap();
             }
-            assert_eq!(received(data, 3), [4, 4, 4].map(of_type));
-            assert_eq!(received(handshakes, 5), [1, 2, 3, 0, 255].map(of_type));
+            assert_eq!(received(&data[0], 3), [4, 4, 4].map(of_type));
+            // On this interface they are there at once.
+            let [one] = readable(&handshakes)[..] else { panic!("not one socket for one source") };
+            assert_eq!(received(&handshakes[one], 5), [1, 2, 3, 0, 255].map(of_type));
         }
         assert_eq!(bound(address.port()).err(), Some(Errno::EADDRINUSE));
     }
@@ -153,13 +147,13 @@ mod tests {
     fn each_session_stays_in_its_lane_and_every_lane_has_some() {
         const LANES: usize = 3;
         const SESSIONS: usize = 90;
-        let sockets = sockets(LANES);
-        let address = sockets[0].local_addr().unwrap();
+        let (lanes, handshakes) = sockets(LANES);
+        let address = lanes[0].local_addr().unwrap();
         let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
         let (indices, peer) =
             (Indices::new(), Arc::new(Peer::new([7; 32].into(), Arc::default(), None)));
         let sessions: Vec<_> = (0..SESSIONS).map(|_| indices.allocate(&peer).unwrap()).collect();
-        let mut expected: [Vec<Vec<u8>>; LANES + 1] = Default::default();
+        let mut expected: [Vec<Vec<u8>>; LANES] = Default::default();
         for counter in 0..3u64 {
             for index in &sessions {
                 let header = [4u32.to_le_bytes(), index.value().to_le_bytes()].concat();
@@ -169,12 +163,56 @@ mod tests {
             }
             let response = [&2u32.to_le_bytes()[..], &[counter as u8; 88][..]].concat();
             sender.send_to(&response, address).unwrap();
-            expected[LANES].push(response);
+            let [one] = readable(&handshakes)[..] else { panic!("not one socket for one source") };
+            assert_eq!(received(&handshakes[one], 1), [response]);
         }
-        for (socket, expected) in sockets.iter().zip(&expected) {
+        for (socket, expected) in lanes.iter().zip(&expected) {
             assert_eq!(&received(socket, expected.len()), expected);
-            assert!(expected.len() == 3 || expected.len() > SESSIONS / 4, "unevenly spread");
+            assert!(expected.len() > SESSIONS / 4, "unevenly spread");
         }
+    }
+
+    /// Otherwise a flood would take the room of everybody.
+    #[test]
+    fn each_source_has_one_socket_for_handshakes_and_not_all_the_same() {
+        let first = bound(0).unwrap();
+        let shares = share(&first, filter(2), unbound, unbound, true).unwrap();
+        let handshakes: Vec<_> = shares.handshakes.into_iter().map(UdpSocket::from).collect();
+        let address = handshakes[0].local_addr().unwrap();
+        let senders: Vec<_> =
+            (1..=64).map(|i| UdpSocket::bind((Ipv4Addr::new(127, 0, 9, i), 0)).unwrap()).collect();
+        let whose = || -> Vec<usize> {
+            let socket_of = |sender: &UdpSocket| {
+                for kind in [1, 2, 3] {
+                    sender.send_to(&[kind; 32], address).unwrap();
+                }
+                let [one] = readable(&handshakes)[..] else {
+                    panic!("not one socket for a source")
+                };
+                received(&handshakes[one], 3);
+                one
+            };
+            senders.iter().map(socket_of).collect()
+        };
+        let before = whose();
+        assert!(before.iter().any(|whose| *whose != before[0]), "all have one: {before:?}");
+    }
+
+    #[test]
+    fn over_ipv6_data_and_handshakes_come_apart_too() {
+        let unbound =
+            || socket(AddressFamily::Inet6, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None);
+        let first = OwnedFd::from(UdpSocket::bind("[::1]:0").unwrap());
+        let filter = PortFilter { family: AddressFamily::Inet6, ..filter(1) };
+        let shares = share(&first, filter, unbound, unbound, true).unwrap();
+        let handshakes: Vec<_> = shares.handshakes.into_iter().map(UdpSocket::from).collect();
+        let (first, sender) = (UdpSocket::from(first), UdpSocket::bind("[::1]:0").unwrap());
+        for kind in [1, 4, 2] {
+            sender.send_to(&[kind; 32], first.local_addr().unwrap()).unwrap();
+        }
+        assert_eq!(received(&first, 1), [[4; 32]]);
+        let [one] = readable(&handshakes)[..] else { panic!("not one socket for one source") };
+        assert_eq!(received(&handshakes[one], 2), [[1; 32], [2; 32]]);
     }
 
     #[test]
@@ -190,7 +228,7 @@ mod tests {
             libc::setsockopt(first.as_raw_fd(), libc::SOL_SOCKET, option, value, length)
         };
         assert_eq!(result, 0);
-        assert_eq!(share(&first, 3, unbound, unbound, true).err(), Some(Errno::EPERM));
+        assert_eq!(share(&first, filter(3), unbound, unbound, true).err(), Some(Errno::EPERM));
         let first = UdpSocket::from(first);
         let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
         let messages: Vec<_> = (0..64).map(|i| vec![i % 5, 0, 0, 0, i, 0, 0, 0]).collect();

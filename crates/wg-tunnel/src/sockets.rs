@@ -12,9 +12,11 @@ use nix::sys::socket::{
 };
 
 use crate::datagrams::{Datagram, SendFailure, Sender};
+use crate::handshake_inlets;
 use crate::lanes::Lanes;
 use crate::offloads::Offloads;
-use crate::shared_port::share;
+use crate::port_filter::PortFilter;
+use crate::shared_port::{Shares, share};
 use crate::turns::Turns;
 
 /// A socket, which one worker receives from or several.
@@ -27,9 +29,11 @@ pub(crate) struct Inlet {
 
 /// The sockets of one family.
 struct Family {
-    /// One for each lane, or one for all where the kernel cannot tell datagrams apart; then
-    /// the one for handshake messages.
+    /// One for each lane, then those for handshake messages; or one for all where the kernel
+    /// cannot tell datagrams apart.
     inlets: Vec<Inlet>,
+    /// What tells datagrams apart.
+    filter: PortFilter,
     /// Whether they know `UDP_SEGMENT`.
     segments: AtomicBool,
 }
@@ -96,10 +100,22 @@ impl Sockets {
         [&self.v4, &self.v6].into_iter().flatten().flat_map(|family| &family.inlets)
     }
 
-    /// The socket for a lane's data or, with `None`, for handshake messages, if there is one.
-    pub(crate) fn inlet(&self, family: AddressFamily, lane: Option<usize>) -> Option<&Inlet> {
-        let family = if family == AddressFamily::Inet { &self.v4 } else { &self.v6 };
-        family.as_ref()?.inlets.iter().find(|inlet| inlet.lane == lane)
+    /// The sockets of one family, none where the kernel has not got it.
+    pub(crate) fn inlets_of(&self, family: AddressFamily) -> impl Iterator<Item = &Inlet> {
+        self.family(family).into_iter().flat_map(|family| &family.inlets)
+    }
+
+    /// Gives each source another of the sockets for handshake messages, at random.
+    pub(crate) fn spread_handshakes(&self, family: AddressFamily) {
+        if let Some(family) = self.family(family)
+            && let Err(errno) = family.filter.attach(&family.inlets[0].fd)
+        {
+            log::debug!("sources stay with their sockets: {}", errno.desc());
+        }
+    }
+
+    fn family(&self, family: AddressFamily) -> Option<&Family> {
+        if family == AddressFamily::Inet { self.v4.as_ref() } else { self.v6.as_ref() }
     }
 
     /// Marks the packets to come.
@@ -181,19 +197,18 @@ fn open(
     let segments = offloads.gso && sends_segments(first.as_fd());
     let bulk = offloads.gro && receive_in_bulk(first.as_fd());
     bind(first.as_raw_fd(), any)?;
-    let shares = share(&first, lanes.count(), data, || configure(family, fwmark), bulk);
-    let (more, handshakes) = match shares {
-        Ok(shares) => (shares.data, Some(shares.handshakes)),
-        Err(errno) => {
+    let filter =
+        PortFilter { family, lanes: lanes.count(), handshake_bits: handshake_inlets::BITS };
+    let Shares { data: more, handshakes } =
+        share(&first, filter, data, || configure(family, fwmark), bulk).unwrap_or_else(|errno| {
             log::debug!("one {family:?} socket for all: {}", errno.desc());
-            (Vec::new(), None)
-        }
-    };
+            Shares::default()
+        });
     log::debug!("offloads of the {family:?} sockets: sending {segments}, receiving {bulk}");
     let inlet = |fd, lane| Inlet { fd, lane, turns: Turns::default() };
     let data = [first].into_iter().chain(more).enumerate().map(|(lane, fd)| inlet(fd, Some(lane)));
-    let inlets = data.chain(handshakes.map(|fd| inlet(fd, None))).collect();
-    Ok(Family { inlets, segments: AtomicBool::new(segments) })
+    let inlets = data.chain(handshakes.into_iter().map(|fd| inlet(fd, None))).collect();
+    Ok(Family { inlets, filter, segments: AtomicBool::new(segments) })
 }
 
 fn configure(family: AddressFamily, fwmark: u32) -> Result<OwnedFd, Errno> {
@@ -253,6 +268,8 @@ pub(crate) fn allow_fragments(fd: BorrowedFd<'_>) -> Result<(), Errno> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::UdpSocket;
+
     use super::*;
 
     #[test]
@@ -260,6 +277,33 @@ mod tests {
         let sockets = Sockets::bind(0, 0, Offloads::default(), Lanes::default()).unwrap();
         assert_ne!(sockets.port(), 0);
         assert!(Sockets::bind(sockets.port(), 0, Offloads::default(), Lanes::default()).is_err());
+    }
+
+    /// Whoever shares a socket with a flood does not do so at the next attempt.
+    #[test]
+    fn sources_are_spread_anew_over_the_sockets_for_handshakes() {
+        let sockets = Sockets::bind(0, 0, Offloads::default(), Lanes::ONE).unwrap();
+        let senders: Vec<_> = (1..=64)
+            .map(|host| UdpSocket::bind((Ipv4Addr::new(127, 0, 9, host), 0)).unwrap())
+            .collect();
+        let inlets: Vec<_> = sockets.inlets_of(AddressFamily::Inet).collect();
+        assert_eq!(inlets.len(), 1 + (1 << handshake_inlets::BITS));
+        let mut batch = crate::received::ReceivedBatch::new();
+        let mut inlets_of_senders = || -> Vec<usize> {
+            let mut inlet_of = |sender: &UdpSocket| {
+                sender.send_to(&[1; 148], (Ipv4Addr::LOCALHOST, sockets.port())).unwrap();
+                let mut receive = |inlet: &Inlet| batch.receive_waiting(inlet.as_fd());
+                let inlet = inlets.iter().position(|inlet| receive(inlet) == Ok(1)).unwrap();
+                assert_eq!(inlets[inlet].lane, None);
+                inlet
+            };
+            senders.iter().map(&mut inlet_of).collect()
+        };
+        let before = inlets_of_senders();
+        assert!(before.iter().any(|inlet| *inlet != before[0]), "all have one: {before:?}");
+        assert_eq!(inlets_of_senders(), before);
+        sockets.spread_handshakes(AddressFamily::Inet);
+        assert_ne!(inlets_of_senders(), before);
     }
 
     #[test]
