@@ -67,6 +67,8 @@ impl<T: Clone> Snapshots<T> {
 
     /// Begins with no allowed IPs at all.
     pub(crate) fn change_all(&self) -> Draft<T> {
+        // It would be a third copy.
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
         Draft { ips: AllowedIps::default(), steps: None }
     }
 

@@ -10,7 +10,7 @@ use wg_noise::{CookieChecker, Instant, LocalStatic, PresharedKey, PublicKey, Wan
 use crate::allowed_ips::AllowedIp;
 use crate::allowed_ips_snapshots::{Draft, Replaced};
 use crate::clock;
-use crate::configuration::{Configuration, ConfiguredPeer, OwnedIps, Peers};
+use crate::configuration::{Configuration, ConfiguredPeer, OwnedIps};
 use crate::endpoint::Endpoint;
 use crate::engine::{Engine, Identity, Owner};
 use crate::keyed_hash::KeyedHash;
@@ -26,8 +26,7 @@ const MAX_PEERS: usize = 1 << 20;
 /// Dropping it takes time in proportion to what it holds, for which nobody has to wait.
 #[derive(Default)]
 pub struct Removed {
-    all: Peers,
-    some: Vec<Arc<Peer>>,
+    peers: Vec<(Arc<Peer>, OwnedIps)>,
     _allowed_ips: Option<Replaced<Owner>>,
 }
 
@@ -61,8 +60,7 @@ impl Engine {
         }
         let Change { allowed_ips, mut removed, wanted, now, .. } = change;
         removed._allowed_ips = allowed_ips.map(|draft| self.allowed_ips.publish(draft));
-        removed.peers().for_each(Peer::remove);
-        removed.all.values_mut().for_each(|configured| configured.preshared_key = None);
+        removed.peers.iter().for_each(|(peer, _)| peer.remove());
         let link_up = configuration.link_up;
         let waiting = if was_unbound { configuration.waiting_peers() } else { Vec::new() };
         drop(configuration);
@@ -148,14 +146,7 @@ impl Engine {
 impl Removed {
     /// How many peers are no more.
     pub fn peer_count(&self) -> usize {
-        self.all.len() + self.some.len()
-    }
-
-    fn peers(&self) -> impl Iterator<Item = &Peer> {
-        self.all
-            .values()
-            .map(|configured| &*configured.peer)
-            .chain(self.some.iter().map(|peer| &**peer))
+        self.peers.len()
     }
 }
 
@@ -182,10 +173,15 @@ struct Change<'a> {
 
 impl Change<'_> {
     /// Makes room for `count` peers in place of all.
+    ///
+    /// The former table goes at once: beside the new one, and the request, it would be much. Small
+    /// pieces of memory stay until all go together, for new ones would move in between.
     fn remove_all(&mut self, count: usize) {
         self.allowed_ips = Some(self.engine.allowed_ips.change_all());
-        let peers = HashMap::with_capacity_and_hasher(count, KeyedHash::default());
-        self.removed.all = std::mem::replace(&mut self.configuration.peers, peers);
+        let mut former = std::mem::take(&mut self.configuration.peers);
+        former.values_mut().for_each(ConfiguredPeer::wipe);
+        self.removed.peers.extend(former.into_values().map(ConfiguredPeer::into_parts));
+        self.configuration.peers = HashMap::with_capacity_and_hasher(count, KeyedHash::default());
     }
 
     fn set_private_key(&mut self, key: Secret) {
@@ -288,23 +284,19 @@ impl Change<'_> {
     }
 
     fn remove_peer(&mut self, key: &PublicKey) {
-        self.take_all_ips(key);
+        let Some(configured) = self.configuration.peers.get_mut(key) else { return };
+        configured.wipe();
+        for ip in std::mem::take(&mut configured.allowed_ips).iter() {
+            self.allowed_ips().remove(&ip);
+        }
         let peers = &mut self.configuration.peers;
         if let Some(configured) = peers.remove(key) {
             log::debug!("{} removed", configured.peer);
-            self.removed.some.push(configured.peer);
+            self.removed.peers.push(configured.into_parts());
         }
         // Of a table that was large once, only what is needed is kept.
         if peers.len() < peers.capacity() / 8 {
             peers.shrink_to(peers.len() * 2);
-        }
-    }
-
-    fn take_all_ips(&mut self, key: &PublicKey) {
-        let Some(configured) = self.configuration.peers.get_mut(key) else { return };
-        let ips = std::mem::take(&mut configured.allowed_ips);
-        for ip in ips.iter() {
-            self.allowed_ips().remove(&ip);
         }
     }
 

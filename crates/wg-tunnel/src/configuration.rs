@@ -50,6 +50,18 @@ impl Configuration {
     }
 }
 
+impl ConfiguredPeer {
+    /// Wipes the secret where it is. One that is moved out of the table leaves a copy behind.
+    pub(crate) fn wipe(&mut self) {
+        self.preshared_key = None;
+    }
+
+    /// What takes time to drop.
+    pub(crate) fn into_parts(self) -> (Arc<Peer>, OwnedIps) {
+        (self.peer, self.allowed_ips)
+    }
+}
+
 impl Positions {
     /// A place behind all others.
     pub(crate) fn next(&mut self) -> u64 {
