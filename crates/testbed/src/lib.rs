@@ -7,7 +7,7 @@
 //! group that a test makes for it, and has to remove.
 //!
 //! [`originals`] unpacks the current `wg`, `wg-quick` and `wireguard-go`, the oracles; [`daemons`]
-//! builds boringtun and gotatun.
+//! builds boringtun and gotatun. [`memory`] tells what is left of a secret.
 
 pub mod daemons;
 pub mod debian;
@@ -15,6 +15,7 @@ pub mod documents;
 mod host;
 mod init;
 mod join;
+pub mod memory;
 mod name_server;
 mod netlink;
 mod network;

@@ -1,4 +1,5 @@
 use proptest::prelude::*;
+use testbed::memory::is_left_of_dropped;
 
 use super::*;
 
@@ -165,4 +166,11 @@ proptest! {
         sealed[at.index(text.len())] ^= 1u8 << bit;
         prop_assert_eq!(cipher.open(7, &mut sealed, &tag), Err(Forged));
     }
+}
+
+/// ring does not do it.
+#[test]
+fn nothing_is_left_of_a_key_for_ring() {
+    let secret = std::array::from_fn(|i| i as u8 + 100);
+    assert!(!is_left_of_dropped(Ring::new(&secret), &secret));
 }

@@ -91,6 +91,8 @@ pub(crate) fn xopen(
 
 #[cfg(test)]
 mod tests {
+    use testbed::memory::Place;
+
     use super::*;
     use crate::hash::tests::hex;
 
@@ -132,6 +134,17 @@ mod tests {
         text[0] ^= 1;
         assert_eq!(key.open(counter, &aad, &mut text), Err(Forged));
         assert_eq!(key.open(counter, &aad, &mut [0; TAG_LEN - 1]), Err(Forged));
+    }
+
+    /// ring does not do it.
+    #[test]
+    fn nothing_is_left_of_a_key() {
+        let secret: [u8; 32] = std::array::from_fn(|i| i as u8 + 100);
+        let key = AeadKey::new(&secret);
+        let mut place = Place::of(&*key.0);
+        assert!(place.holds_some_of(&secret));
+        drop(key);
+        assert!(!place.holds_some_of(&secret));
     }
 
     /// draft-irtf-cfrg-xchacha-03, appendix A.3.1.

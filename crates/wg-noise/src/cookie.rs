@@ -165,6 +165,7 @@ mod tests {
 
     use rand_chacha::ChaCha20Rng;
     use rand_chacha::rand_core::SeedableRng;
+    use testbed::memory::is_left_of_dropped;
 
     use super::*;
     use crate::HandshakeError;
@@ -321,6 +322,16 @@ mod tests {
         let message = fixture.message(last);
         assert_eq!(fixture.check(&message, last), MacState::Mac2);
         assert_eq!(fixture.check(&message, START + Duration::from_secs(240)), MacState::Mac1);
+    }
+
+    #[test]
+    fn nothing_is_left_of_secrets() {
+        let mut fixture = Fixture::new();
+        fixture.exchange(START);
+        fixture.exchange(START + COOKIE_SECRET_TIME);
+        let Secrets { current, previous } = fixture.checker.lock().clone();
+        let secrets = [current, previous].map(|secret| *secret.unwrap().bytes).concat();
+        assert!(!is_left_of_dropped(fixture.checker, &secrets));
     }
 
     #[test]

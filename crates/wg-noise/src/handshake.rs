@@ -270,3 +270,28 @@ impl Transcript {
         kdf2(&*self.chaining_key, &[]).map(|key| TransportKey::new(&key))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::ChaCha20Rng;
+    use rand_chacha::rand_core::SeedableRng;
+    use testbed::memory::is_left_of_dropped;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_left_of_a_handshake() {
+        let (local, remote) = (LocalStatic::new(&[1; 32]), LocalStatic::new(&[2; 32]));
+        let static_static = StaticStatic::new([3; 32]);
+        let wall = Tai64n::from_unix(std::time::Duration::ZERO);
+        let sent = || {
+            let mut rng = ChaCha20Rng::seed_from_u64(1);
+            let remote = remote.public_key();
+            SentInitiation::create(&local, remote, &static_static, 4, wall, &mut rng).unwrap().0
+        };
+        let ephemeral = sent().ephemeral.to_bytes();
+        assert!(!is_left_of_dropped(sent(), &ephemeral));
+        let chaining_key = *sent().transcript.chaining_key;
+        assert!(!is_left_of_dropped(sent(), &chaining_key));
+    }
+}

@@ -107,6 +107,8 @@ pub(crate) fn diffie_hellman(
 
 #[cfg(test)]
 mod tests {
+    use testbed::memory::is_left_of_dropped;
+
     use super::*;
     use crate::hash::tests::hex;
 
@@ -137,6 +139,13 @@ mod tests {
         for point in [[0; 32], one, order_eight] {
             assert_eq!(alice.diffie_hellman(&point).err(), Some(HandshakeError::InvalidKey));
         }
+    }
+
+    #[test]
+    fn nothing_is_left_of_secrets() {
+        let secret = hex(ALICE);
+        assert!(!is_left_of_dropped(LocalStatic::new(&secret), &secret));
+        assert!(!is_left_of_dropped(PresharedKey::from(secret), &secret));
     }
 
     #[test]

@@ -70,3 +70,17 @@ impl MacWriter {
         fresh.then_some(&**cookie)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use testbed::memory::is_left_of_dropped;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_left_of_a_cookie() {
+        let secret = std::array::from_fn(|i| i as u8 + 100);
+        let cookie = Some((Zeroizing::new(secret), Instant::from_nanos(0)));
+        assert!(!is_left_of_dropped(MacWriter { last_mac1: None, cookie }, &secret));
+    }
+}

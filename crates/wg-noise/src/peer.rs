@@ -448,6 +448,8 @@ impl fmt::Debug for Peer {
 
 #[cfg(test)]
 mod tests {
+    use testbed::memory::is_left_of_dropped;
+
     use super::*;
 
     #[test]
@@ -457,5 +459,13 @@ mod tests {
         assert!(peer.lock().static_static(&local, remote.public_key()).is_ok());
         peer.reset();
         assert!(peer.lock().static_static.is_none());
+    }
+
+    #[test]
+    fn nothing_is_left_of_the_secret_of_both_static_keys() {
+        let (local, remote) = (LocalStatic::new(&[1; 32]), LocalStatic::new(&[2; 32]));
+        let peer = Peer::new(*remote.public_key());
+        let secret = peer.lock().static_static(&local, remote.public_key()).unwrap();
+        assert!(!is_left_of_dropped(peer, &*secret));
     }
 }

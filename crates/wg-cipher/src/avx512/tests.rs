@@ -4,6 +4,7 @@ use std::arch::x86_64::{
 use std::num::NonZeroUsize;
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
+use testbed::memory::Place;
 
 use super::chacha::{Keystream, Nonce};
 use super::pass::pass;
@@ -106,4 +107,14 @@ fn zeroes_are_left_of_a_forged_text() {
             assert!(text.iter().all(|byte| *byte == 0), "{length} bytes");
         }
     }
+}
+
+#[test]
+fn nothing_is_left_of_a_key() {
+    let secret = std::array::from_fn(|i| i as u8 + 100);
+    let Some(key) = Avx512::new(&secret) else { return };
+    let mut place = Place::of(&**key.key);
+    assert!(place.holds_some_of(&secret));
+    drop(key);
+    assert!(!place.holds_some_of(&secret));
 }
