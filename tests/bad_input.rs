@@ -100,7 +100,7 @@ fn wg_quick_says_what_stands_in_the_way() -> Result<()> {
     unchanged(&host, &format!("wg-quick up {long}"), "a long name", &["valid interface name"])?;
     host.write_file("/etc/wireguard/wg0.conf", &config, 0o600)?;
     host.run("wg-quick up wg0")?.success()?;
-    wait_for_sockets(&host, 51820)?;
+    wait_for_sockets(&host, 51820, Daemon::Ours.socket_families())?;
     host.wait_for_ipv6("wg0")?;
     unchanged(&host, "wg-quick up wg0", "up already", &["wg0", "already exists"])?;
     host.run("wg-quick down wg0")?.success()?;

@@ -40,6 +40,12 @@ impl Daemon {
         })
     }
 
+    /// The tables below `/proc/net` in which its sockets are: gotatun has one for both families.
+    #[must_use]
+    pub fn socket_families(self) -> &'static [&'static str] {
+        if self == Self::Gotatun { &["udp6"] } else { &["udp", "udp6"] }
+    }
+
     /// Starts it on `host` in the background, with the interface `name`, and waits for its socket.
     ///
     /// # Errors

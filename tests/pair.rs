@@ -81,7 +81,7 @@ impl Pair {
             host.add_address("wg0", &format!("{}/64", INNER_V6[me]))?;
             host.set_mtu("wg0", MTU)?;
             host.set_up("wg0")?;
-            wait_for_sockets(host, PORT)?;
+            wait_for_sockets(host, PORT, daemon.socket_families())?;
         }
         let [initiator, responder] = hosts;
         Ok(Self { initiator, responder })
@@ -101,18 +101,19 @@ impl Pair {
 }
 
 /// Waits until the daemon, which sees its interface come up in its own time, has bound `port` in
-/// both families. A handshake that came before would be tried again only seconds later.
+/// these families. A handshake that came before would be tried again only seconds later.
 ///
 /// # Errors
 /// When that does not happen within seconds.
-pub fn wait_for_sockets(host: &Host, port: u16) -> Result<()> {
-    let bound = |family: &str| {
-        let sockets = fs::read_to_string(format!("/proc/thread-self/net/{family}")).ok()?;
-        sockets.contains(&format!(":{port:04X} ")).then_some(())
+pub fn wait_for_sockets(host: &Host, port: u16, families: &[&str]) -> Result<()> {
+    let is_bound = |family: &&str| {
+        fs::read_to_string(format!("/proc/thread-self/net/{family}"))
+            .is_ok_and(|sockets| sockets.contains(&format!(":{port:04X} ")))
     };
     host.in_network(|| {
         let limit = Duration::from_secs(20);
-        eventually("the daemon's UDP sockets", limit, || bound("udp").and(bound("udp6")))
+        let are_bound = || families.iter().all(is_bound).then_some(());
+        eventually("the daemon's UDP sockets", limit, are_bound)
     })
 }
 

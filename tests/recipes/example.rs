@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use culvert_tests::wait_for_sockets;
+use culvert_tests::{Daemon, wait_for_sockets};
 use testbed::Host;
 
 /// A file of `examples/`.
@@ -46,7 +46,7 @@ pub(crate) fn up(hosts: &[&Host]) -> Result<()> {
     for host in hosts {
         host.run("wg-quick up wg0")?.success()?;
         let port = host.run("wg show wg0 listen-port")?.success()?.stdout;
-        wait_for_sockets(host, port.trim().parse()?)?;
+        wait_for_sockets(host, port.trim().parse()?, Daemon::Ours.socket_families())?;
     }
     Ok(())
 }
