@@ -10,7 +10,7 @@
 use std::ops::Range;
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -40,7 +40,7 @@ pub(crate) struct Outbound {
 impl Outbound {
     /// Forwards what waits, in the stead of the worker that sleeps. Does nothing when none does.
     pub(crate) fn stand_in(&self, engine: &Arc<Engine>) {
-        // Who holds the lock is about to read.
+        // Who holds the lock looks for packets, or is about to.
         let Ok(mut asleep) = self.asleep.try_lock() else { return };
         let Some(batch) = asleep.as_mut() else { return };
         // The worker sees to errors, which come back.
@@ -57,12 +57,12 @@ impl Outbound {
     /// or the device is gone.
     fn sleep(&self, engine: &Engine, batch: Batch) -> Option<Batch> {
         let lane = batch.lane;
-        *self.asleep() = Some(batch);
-        if wait(engine, lane) { self.asleep().take() } else { None }
-    }
-
-    fn asleep(&self) -> MutexGuard<'_, Option<Batch>> {
-        self.asleep.lock().unwrap_or_else(PoisonError::into_inner)
+        // Not what a panic has left: counters of such a batch would be used again.
+        *self.asleep.lock().ok()? = Some(batch);
+        let goes_on = wait(engine, lane);
+        // At the end, too: nobody stands in for who has given up the right to read.
+        let batch = self.asleep.lock().ok()?.take();
+        batch.filter(|_| goes_on)
     }
 }
 
@@ -367,3 +367,6 @@ fn send(engine: &Engine, batch: &mut Batch, turn: &Turn<'_>) {
     messages.clear();
     *output = 0;
 }
+
+#[cfg(test)]
+mod tests;
