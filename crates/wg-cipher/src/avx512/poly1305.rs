@@ -92,10 +92,15 @@ impl Authenticator {
     }
 
     /// Takes the rest of the text, which has so many bytes, less than a pair, then zeroes; and a
-    /// last block behind it. Returns the tag.
+    /// last block behind it. Returns the tag, and zeroes the key held here.
     #[target_feature(enable = "avx512f,avx512bw,avx512ifma")]
     #[inline]
-    pub(super) fn end(&self, [a, b, c, d]: [__m512i; 4], length: usize, last: u128) -> [u8; 16] {
+    pub(super) fn end(
+        &mut self,
+        [a, b, c, d]: [__m512i; 4],
+        length: usize,
+        last: u128,
+    ) -> [u8; 16] {
         let all = high_bits(LANES);
         let power_8 = Multiplier::new(in_all_lanes(&self.power_8));
         let blocks = length.div_ceil(BLOCK);
@@ -120,7 +125,19 @@ impl Authenticator {
             products.add(&Multiplier::new(power), sum);
         }
         let sum = products.reduce();
-        finish(sum.map(|limb| _mm512_reduce_add_epi64(limb).cast_unsigned()), self.pad)
+        let tag = finish(sum.map(|limb| _mm512_reduce_add_epi64(limb).cast_unsigned()), self.pad);
+        self.wipe();
+        tag
+    }
+
+    /// Zeroes what would be enough to forge another message under the same counter.
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    fn wipe(&mut self) {
+        let powers = [_mm512_setzero_si512(); 3];
+        *self = Self { sum: None, powers, power_8: [0; 3], power_16: [0; 3], pad: 0 };
+        // The compiler must take it that somebody reads the zeroes.
+        black_box(self);
     }
 }
 

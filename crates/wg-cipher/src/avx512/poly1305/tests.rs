@@ -94,7 +94,11 @@ pub(in super::super) fn tag(one_time: [i64; 4], text: &[u8], last: u128) -> [u8;
     for pair in pairs {
         authenticator.take(load(pair));
     }
-    authenticator.end(load(rest), rest.len(), last)
+    let tag = authenticator.end(load(rest), rest.len(), last);
+    let Authenticator { sum, powers, power_8, power_16, pad } = authenticator;
+    assert!(sum.is_none() && (power_8, power_16, pad) == ([0; 3], [0; 3], 0), "it is wiped");
+    assert!(powers.iter().all(|limb| _mm512_reduce_add_epi64(*limb) == 0), "it is wiped");
+    tag
 }
 
 fn ours(one_time: &[u8; 32], text: &[u8], last: [u8; BLOCK]) -> [u8; 16] {
