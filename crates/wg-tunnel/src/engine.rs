@@ -102,7 +102,9 @@ impl Engine {
         lanes: Lanes,
         link: LinkWatch,
     ) -> Result<Self, Errno> {
-        let outbound = std::iter::repeat_with(Outbound::default).take(tun.queues()).collect();
+        let stop_event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC)?;
+        let outbound = (0..tun.queues()).map(|lane| Outbound::new(tun.queue(lane), &stop_event));
+        let outbound = outbound.collect::<Result<_, _>>()?;
         Ok(Self {
             tun,
             offloads,
@@ -119,7 +121,7 @@ impl Engine {
             timers: Timers::new()?,
             limits: Limits::default(),
             icmp: icmp::Errors::default(),
-            stop_event: EventFd::from_flags(EfdFlags::EFD_CLOEXEC)?,
+            stop_event,
             gone_event: EventFd::from_flags(EfdFlags::EFD_CLOEXEC)?,
             link: Mutex::new(link),
             configuration: RwLock::default(),

@@ -88,13 +88,17 @@ pub(crate) fn run(
                 let turn = reader.turn();
                 kept = (!batch.is_full()).then_some(reader);
                 let now = clock::now();
-                forward(engine, lane, batch, count, opened, &turn, now);
-                drop(turn);
-                if count == 1 && now.since(last) > QUIET {
-                    // The host has answered by now if it answers at once.
-                    engine.outbound(lane).stand_in(engine);
-                }
+                let is_lone = count == 1 && now.since(last) > QUIET;
                 last = now;
+                let deliver = || {
+                    forward(engine, lane, batch, count, opened, &turn, now);
+                    drop(turn);
+                };
+                if is_lone {
+                    engine.outbound(lane).stand_in(engine, deliver);
+                } else {
+                    deliver();
+                }
             }
             Err(Errno::EINTR) => {}
             Err(errno) => receive_failed(engine, errno),
