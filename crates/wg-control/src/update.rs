@@ -1,8 +1,9 @@
 //! From a configuration file to a change.
 
+use std::iter;
 use std::net::SocketAddr;
 
-use wg_config::{Config, Endpoint, KEY_LEN, PrivateKey};
+use wg_config::{Config, Endpoint, KEY_LEN, Peer, PresharedKey, PrivateKey};
 
 use crate::{DeviceUpdate, PeerUpdate};
 
@@ -12,11 +13,14 @@ impl DeviceUpdate {
     /// # Errors
     /// The first error of `resolve`, which turns an endpoint into an address.
     pub fn adding<E>(
-        config: Config,
+        mut config: Config,
         mut resolve: impl FnMut(&Endpoint) -> Result<SocketAddr, E>,
     ) -> Result<Self, E> {
-        // Each update takes the place of its peer in memory.
-        let peers = config.peers.into_iter().map(|peer| peer_update(peer, &mut resolve));
+        let keys = take_preshared_keys(&mut config.peers);
+        let keys = keys.iter().map(Option::as_ref).chain(iter::repeat(None));
+        // The updates take the place of the peers in memory.
+        let peers = config.peers.into_iter().zip(keys);
+        let peers = peers.map(|(peer, key)| peer_update(peer, key.cloned(), &mut resolve));
         let peers = peers.collect::<Result<_, _>>()?;
         Ok(Self {
             private_key: config.interface.private_key,
@@ -44,12 +48,29 @@ impl DeviceUpdate {
     }
 }
 
+/// The peers' preshared keys, or an empty list if no peer has one. Zeros are left in their place:
+/// what is moved stays in memory as well, and updates in the place of peers, being smaller, do not
+/// cover all of it.
+fn take_preshared_keys(peers: &mut [Peer]) -> Vec<Option<PresharedKey>> {
+    if peers.iter().all(|peer| peer.preshared_key.is_none()) {
+        return Vec::new();
+    }
+    let take = |peer: &mut Peer| {
+        let place = peer.preshared_key.as_mut()?;
+        let key = place.clone();
+        *place = PresharedKey::from([0; KEY_LEN]);
+        Some(key)
+    };
+    peers.iter_mut().map(take).collect()
+}
+
 fn peer_update<E>(
-    peer: wg_config::Peer,
+    peer: Peer,
+    preshared_key: Option<PresharedKey>,
     resolve: &mut impl FnMut(&Endpoint) -> Result<SocketAddr, E>,
 ) -> Result<PeerUpdate, E> {
     Ok(PeerUpdate {
-        preshared_key: peer.preshared_key,
+        preshared_key,
         endpoint: peer.endpoint.as_ref().map(resolve).transpose()?,
         persistent_keepalive: peer.persistent_keepalive,
         replace_allowed_ips: peer.replace_allowed_ips,
@@ -117,12 +138,28 @@ mod tests {
         assert_eq!((update.fwmark, update.replace_peers), (Some(6), true));
     }
 
-    /// With the preshared keys, of which another list would leave copies behind.
+    /// Another list would be thousands of pages that the kernel has to clear.
     #[test]
     fn the_changes_take_the_place_of_the_peers() {
         let config = Config { peers: vec![config().peers.remove(0); 16], ..Config::default() };
         let place = config.peers.as_ptr().cast::<PeerUpdate>();
         assert_eq!(DeviceUpdate::adding(config, found).unwrap().peers.as_ptr(), place);
+    }
+
+    #[test]
+    fn preshared_keys_are_wiped_where_they_were() {
+        let mut peers = vec![config().peers.remove(0); 3];
+        assert!(take_preshared_keys(&mut peers).is_empty());
+        peers[1].preshared_key = Some([7; KEY_LEN].into());
+        let expected = [None, peers[1].preshared_key.clone(), None];
+        let update =
+            DeviceUpdate::adding(Config { peers: peers.clone(), ..Config::default() }, found);
+        let given = update.unwrap().peers.into_iter().map(|peer| peer.preshared_key);
+        assert_eq!(given.collect::<Vec<_>>(), expected);
+
+        assert_eq!(take_preshared_keys(&mut peers), expected);
+        let left = peers.iter().filter_map(|peer| peer.preshared_key.as_ref());
+        assert_eq!(left.collect::<Vec<_>>(), [&PresharedKey::from([0; KEY_LEN])]);
     }
 
     #[test]
