@@ -242,6 +242,8 @@ mod tests {
         messages("wg0", update, |message| {
             // The kernel reads a length that does not fit its field as another.
             assert!(message.buffer_len() <= MESSAGE_LIMIT, "{}", message.buffer_len());
+            // A longer one would have been moved, and its keys left behind.
+            assert_eq!(message.0.capacity(), MESSAGE_LIMIT);
             let attributes = NlasIterator::new(&message.0[..]);
             let attributes = attributes.map(|a| WireguardAttribute::parse(&a.unwrap()).unwrap());
             let mut attributes: Vec<_> = attributes.collect();
@@ -338,6 +340,29 @@ mod tests {
             ])
         });
         assert_eq!(changes, expected.collect::<Vec<_>>());
+    }
+
+    /// Whatever room is left for them in the message that the ones before have begun.
+    #[test]
+    fn every_peer_fits_with_its_first_allowed_ip() {
+        for padding in 0..60 {
+            let updates = [peer(0, padding)].into_iter().chain((1..200).map(|n| peer(n, 3)));
+            let update = DeviceUpdate { peers: updates.collect(), ..DeviceUpdate::default() };
+            let messages = messages_of(&update);
+            let mut given = vec![0; 200];
+            for part in messages.iter().flat_map(|message| peers(message)) {
+                let Some(WireguardPeerAttribute::PublicKey(key)) = part.first() else {
+                    panic!("{part:?}")
+                };
+                let Some(WireguardPeerAttribute::AllowedIps(ips)) = part.last() else {
+                    assert_eq!((key[0], padding), (0, 0), "{part:?}");
+                    continue;
+                };
+                given[usize::from(key[0])] += ips.len();
+            }
+            assert_eq!(given[0], padding as usize);
+            assert!(given[1..].iter().all(|count| *count == 3), "{given:?}");
+        }
     }
 
     #[test]
