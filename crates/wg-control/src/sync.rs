@@ -24,43 +24,48 @@ impl DeviceUpdate {
             .as_ref()
             .map_or(private_key.is_zero(), |current| *current == private_key);
         // The backends ignore a peer that is the interface itself.
-        let peers = self.peers.into_iter().filter(|peer| peer.public_key != own_key).collect();
+        let sections: Vec<_> =
+            self.peers.iter().filter(|section| section.public_key != own_key).collect();
         Self {
             private_key: Some(private_key).filter(|_| !same_key),
             listen_port: self.listen_port.filter(|port| *port != device.listen_port),
             fwmark: self.fwmark.filter(|mark| *mark != device.fwmark),
             replace_peers: false,
-            peers: peers_difference(&device.peers, peers),
+            peers: peers_difference(&device.peers, &sections),
         }
     }
 }
 
-fn peers_difference(current: &[Peer], wanted: Vec<PeerUpdate>) -> Vec<PeerUpdate> {
+/// The sections are not moved, nor is there ever too little room: both would leave copies of
+/// preshared keys behind.
+fn peers_difference(current: &[Peer], wanted: &[&PeerUpdate]) -> Vec<PeerUpdate> {
     let known = Known::new(current);
     let places: Vec<_> = wanted.iter().map(|section| known.place(&section.public_key)).collect();
     let mut sections_of = vec![0_u32; current.len()];
     places.iter().flatten().for_each(|place| sections_of[*place] += 1);
     let gone = current.iter().zip(&sections_of).filter(|(_, sections)| **sections == 0);
-    let mut difference: Vec<_> = gone
-        .map(|(peer, _)| PeerUpdate { remove: true, ..PeerUpdate::new(peer.public_key) })
-        .collect();
+    let mut difference = Vec::with_capacity(current.len() + wanted.len());
+    difference.extend(
+        gone.map(|(peer, _)| PeerUpdate { remove: true, ..PeerUpdate::new(peer.public_key) }),
+    );
 
-    let settled = settled_peers(current, &wanted, &places, &sections_of);
+    let settled = settled_peers(current, wanted, &places, &sections_of);
     let is_settled = |place: Option<usize>| place.is_some_and(|place| settled[place]);
     let owners = Owners::after(
         current.iter().zip(&settled).filter(|(_, settled)| !**settled).map(|(peer, _)| peer),
-        wanted.iter().zip(&places).filter(|(_, place)| !is_settled(**place)).map(|(peer, _)| peer),
+        wanted.iter().zip(&places).filter(|(_, place)| !is_settled(**place)).map(|(peer, _)| *peer),
     );
-    for mut peer in merge_sections(wanted) {
-        let place = known.place(&peer.public_key);
+    for merged in &merge_sections(wanted) {
+        let place = known.place(&merged.public_key);
         let Some(current) = place.map(|place| &current[place]) else {
-            peer.allowed_ips = owners.allowed_ips(&peer.public_key);
-            difference.push(peer);
+            let allowed_ips = owners.allowed_ips(&merged.public_key);
+            difference.push(PeerUpdate { allowed_ips, ..merged.clone() });
             continue;
         };
-        peer.preshared_key = changed_preshared_key(current, peer.preshared_key);
-        peer.endpoint = peer.endpoint.filter(|endpoint| Some(*endpoint) != current.endpoint);
-        let keepalive = peer.persistent_keepalive.unwrap_or(0);
+        let mut peer = PeerUpdate::new(merged.public_key);
+        peer.preshared_key = changed_preshared_key(current, merged.preshared_key.as_ref());
+        peer.endpoint = merged.endpoint.filter(|endpoint| Some(*endpoint) != current.endpoint);
+        let keepalive = merged.persistent_keepalive.unwrap_or(0);
         peer.persistent_keepalive =
             Some(keepalive).filter(|seconds| *seconds != current.persistent_keepalive);
         (peer.replace_allowed_ips, peer.allowed_ips) =
@@ -105,7 +110,7 @@ impl<'a> Known<'a> {
 /// since an allowed IP is at one peer of an interface only.
 fn settled_peers(
     current: &[Peer],
-    sections: &[PeerUpdate],
+    sections: &[&PeerUpdate],
     places: &[Option<usize>],
     sections_of: &[u32],
 ) -> Vec<bool> {
@@ -149,22 +154,27 @@ fn keeps_all(current: &Peer, section: &PeerUpdate) -> bool {
 
 /// Joins the sections of each peer: the last of a repeated value wins. The allowed IPs are left
 /// out; they are the business of [`Owners`].
-fn merge_sections(sections: Vec<PeerUpdate>) -> Vec<PeerUpdate> {
+fn merge_sections(sections: &[&PeerUpdate]) -> Vec<PeerUpdate> {
     let mut peers: Vec<PeerUpdate> = Vec::with_capacity(sections.len());
     let mut places = HashMap::with_capacity(sections.len());
-    for mut section in sections {
-        section.allowed_ips = Vec::new();
+    for section in sections {
         match places.entry(section.public_key) {
             Entry::Occupied(place) => {
                 let peer: &mut PeerUpdate = &mut peers[*place.get()];
-                peer.preshared_key = section.preshared_key.or(peer.preshared_key.take());
+                if section.preshared_key.is_some() {
+                    peer.preshared_key.clone_from(&section.preshared_key);
+                }
                 peer.endpoint = section.endpoint.or(peer.endpoint);
                 peer.persistent_keepalive =
                     section.persistent_keepalive.or(peer.persistent_keepalive);
             }
             Entry::Vacant(place) => {
                 place.insert(peers.len());
-                peers.push(section);
+                peers.push(PeerUpdate {
+                    preshared_key: section.preshared_key.clone(),
+                    allowed_ips: Vec::new(),
+                    ..**section
+                });
             }
         }
     }
@@ -172,11 +182,12 @@ fn merge_sections(sections: Vec<PeerUpdate>) -> Vec<PeerUpdate> {
 }
 
 /// No key and a key of zeros are the same.
-fn changed_preshared_key(current: &Peer, wanted: Option<PresharedKey>) -> Option<PresharedKey> {
-    let wanted = wanted.unwrap_or_else(|| PresharedKey::from([0; KEY_LEN]));
-    match &current.preshared_key {
-        Some(current) => Some(wanted).filter(|wanted| wanted != current),
-        None => Some(wanted).filter(|wanted| !wanted.is_zero()),
+fn changed_preshared_key(current: &Peer, wanted: Option<&PresharedKey>) -> Option<PresharedKey> {
+    let current = current.preshared_key.as_ref().filter(|key| !key.is_zero());
+    match wanted.filter(|key| !key.is_zero()) {
+        wanted if wanted == current => None,
+        None => Some(PresharedKey::from([0; KEY_LEN])),
+        wanted => wanted.cloned(),
     }
 }
 
