@@ -36,7 +36,8 @@ impl Injection {
         let tracer = injection.0.id().to_string();
         let is_traced = |thread: &Pid| {
             let status = std::fs::read_to_string(format!("/proc/{thread}/status")).ok();
-            status.is_some_and(|status| {
+            // One that is no more has met the error at once.
+            status.is_none_or(|status| {
                 status_word(&status, "TracerPid:").is_ok_and(|word| word == tracer)
             })
         };
