@@ -91,7 +91,7 @@ pub(crate) fn run(
                 let is_lone = count == 1 && now.since(last) > QUIET;
                 last = now;
                 let deliver = || {
-                    forward(engine, lane, batch, count, opened, &turn, now);
+                    forward(engine, inlet, batch, count, opened, &turn, now);
                     drop(turn);
                 };
                 if is_lone {
@@ -113,7 +113,7 @@ pub(crate) fn receive_waiting(engine: &Arc<Engine>, inlet: &Inlet, buffers: &mut
     match buffers.batch.receive_waiting(inlet.as_fd()) {
         Ok(count) => {
             let Buffers { batch, opened } = buffers;
-            forward(engine, FIRST_LANE, batch, count, opened, &reader.turn(), clock::now());
+            forward(engine, inlet, batch, count, opened, &reader.turn(), clock::now());
         }
         Err(Errno::EINTR | Errno::EAGAIN) => {}
         Err(errno) => receive_failed(engine, errno),
@@ -132,13 +132,14 @@ pub(crate) fn receive_failed(engine: &Engine, errno: Errno) {
 
 fn forward(
     engine: &Arc<Engine>,
-    lane: usize,
+    inlet: &Inlet,
     batch: &mut ReceivedBatch,
     count: usize,
     opened: &mut Opened,
     turn: &Turn<'_>,
     now: Instant,
 ) {
+    let lane = inlet.lane.unwrap_or(FIRST_LANE);
     let mut start = 0;
     while start < count {
         match Message::parse(batch.bytes(start)) {
@@ -155,7 +156,9 @@ fn forward(
                 start = end;
             }
             Some(_) => {
-                if let Some(from) = batch.endpoint(start) {
+                // One that is for many comes to every socket of the port: once is enough.
+                let is_copy = batch.is_for_many(start) && inlet.lane != Some(FIRST_LANE);
+                if let Some(from) = batch.endpoint(start).filter(|_| !is_copy) {
                     admission::admit(engine, batch.bytes(start), from, now);
                 }
                 start += 1;

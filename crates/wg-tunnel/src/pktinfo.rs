@@ -22,6 +22,8 @@ pub(crate) struct Control([u8; Control::CAPACITY]);
 pub(crate) struct Received {
     /// The local address that they came to.
     pub(crate) source: Option<Source>,
+    /// Whether they were sent to a broadcast or multicast address.
+    pub(crate) is_for_many: bool,
     /// Bytes of each datagram but the last, where several came as one (`UDP_GRO`).
     pub(crate) segment_size: Option<usize>,
     /// The traffic class of their IP headers.
@@ -163,12 +165,16 @@ impl Control {
             let data = rest.get(DATA_AT..message_len)?;
             match (level, kind) {
                 (libc::IPPROTO_IP, libc::IP_PKTINFO) if data.len() >= PKTINFO_LEN => {
+                    // Our address, if the kernel says it, and the one in the header (ip(7)).
+                    let (ours, destination) = (&data[4..8], &data[8..12]);
+                    received.is_for_many = ours != [0; 4] && ours != destination;
                     received.source = Some(Source {
                         address: IpAddr::V4(Ipv4Addr::from(array(data, 4))),
                         interface: u32::from_ne_bytes(array(data, 0)),
                     });
                 }
                 (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) if data.len() >= PKTINFO6_LEN => {
+                    received.is_for_many = data[0] == 0xff;
                     received.source = Some(Source {
                         address: IpAddr::V6(Ipv6Addr::from(array::<16>(data, 0))),
                         interface: u32::from_ne_bytes(array(data, 16)),
@@ -226,6 +232,16 @@ mod tests {
         let address = "192.0.2.1".parse().unwrap();
         let length = control.write(&Source { address, interface: 7 });
         assert_eq!(control.read(length).source, Some(Source { address, interface: 0 }));
+    }
+
+    #[test]
+    fn an_ipv6_multicast_address_is_for_many() {
+        let mut control = Control::EMPTY;
+        for (text, is_for_many) in [("2001:db8::1", false), ("ff02::1", true)] {
+            let address = text.parse().unwrap();
+            let length = control.write(&Source { address, interface: 7 });
+            assert_eq!(control.read(length).is_for_many, is_for_many, "{text}");
+        }
     }
 
     proptest! {

@@ -21,6 +21,7 @@ pub(crate) struct ReceivedBatch {
     datagrams: Vec<Received>,
     endpoints: [Option<Endpoint>; BATCH],
     classes: [u8; BATCH],
+    are_for_many: [bool; BATCH],
     names: [Name; BATCH],
     controls: [Control; BATCH],
     /// Of the last call.
@@ -47,6 +48,7 @@ impl ReceivedBatch {
             datagrams: Vec::with_capacity(4 * BATCH),
             endpoints: [None; BATCH],
             classes: [0; BATCH],
+            are_for_many: [false; BATCH],
             names: [Name::EMPTY; BATCH],
             controls: [Control::EMPTY; BATCH],
             parts: Vec::with_capacity(BATCH),
@@ -107,6 +109,7 @@ impl ReceivedBatch {
             self.endpoints[slot] =
                 self.names[slot].read().map(|address| Endpoint { address, source: said.source });
             self.classes[slot] = said.tos;
+            self.are_for_many[slot] = said.is_for_many;
             self.split(slot, length, said.segment_size);
             bytes += length;
         }
@@ -157,6 +160,11 @@ impl ReceivedBatch {
     /// The traffic class of datagram `index`.
     pub(crate) fn tos(&self, index: usize) -> u8 {
         self.classes[self.datagrams[index].slot]
+    }
+
+    /// Whether datagram `index` was sent to a broadcast or multicast address.
+    pub(crate) fn is_for_many(&self, index: usize) -> bool {
+        self.are_for_many[self.datagrams[index].slot]
     }
 
     /// The memory that the datagrams are in.

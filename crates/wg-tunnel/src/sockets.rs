@@ -307,6 +307,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_for_many_comes_to_every_socket_and_is_known() {
+        let sockets = Sockets::bind(0, 0, Offloads::default(), Lanes::ONE).unwrap();
+        let [v4, v6] = ["0.0.0.0", "::"].map(|any| UdpSocket::bind((any, 0)).unwrap());
+        v4.set_broadcast(true).unwrap();
+        let mut batch = crate::received::ReceivedBatch::new();
+        for (sender, to, is_for_many) in
+            [(&v4, "127.0.0.1", false), (&v4, "127.255.255.255", true), (&v6, "::1", false)]
+        {
+            sender.send_to(&[1; 148], (to, sockets.port())).unwrap();
+            let mut receive = |inlet: &Inlet| {
+                let is_there = batch.receive_waiting(inlet.as_fd()) == Ok(1);
+                is_there.then(|| batch.is_for_many(0))
+            };
+            let received: Vec<_> = sockets.inlets().filter_map(&mut receive).collect();
+            let count = if is_for_many { 1 + (1 << handshake_inlets::BITS) } else { 1 };
+            assert_eq!(received, vec![is_for_many; count], "{to}");
+        }
+    }
+
+    #[test]
     fn closing_wakes_a_thread_that_waits() {
         let sockets = Sockets::bind(0, 0, Offloads::default(), Lanes::default()).unwrap();
         std::thread::scope(|scope| {

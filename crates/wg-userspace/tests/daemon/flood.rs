@@ -15,6 +15,7 @@ use wg_noise::{
 };
 
 use crate::PATIENCE;
+use crate::faults::{logged, logging_pair};
 use crate::pair::{Outside, Pair, WG, inner_v4, public_key};
 use crate::uapi;
 
@@ -85,4 +86,31 @@ fn sessions_go_on_and_strangers_get_cookies() -> Result<()> {
         let now = uapi::peer(&pair.b, WG, &public_key(1)).ok()?.last_handshake;
         (now > before).then_some(())
     })
+}
+
+/// The kernel gives it to every socket of the port; answered by each, it would bring more than was
+/// sent to whoever is said to be its sender.
+#[test]
+fn a_handshake_message_for_the_whole_network_counts_once() -> Result<()> {
+    let pair = logging_pair()?;
+    let mut junk = [0xaa; INITIATION_LEN];
+    junk[..4].copy_from_slice(&[1, 0, 0, 0]);
+    let socket = || pair.b.in_network(|| UdpSocket::bind("192.0.2.2:0"));
+    let broadcaster = socket()?;
+    broadcaster.set_broadcast(true)?;
+    broadcaster.send_to(&junk, ("192.0.2.255", pair.endpoint(1).port()))?;
+    let refused = |socket: &UdpSocket| -> Result<String> {
+        Ok(format!("from {} refused: invalid mac1", socket.local_addr()?))
+    };
+    logged(&pair.a, &refused(&broadcaster)?)?;
+    // When the second of these was looked at, so was all that came before.
+    for _ in 0..2 {
+        let later = socket()?;
+        later.send_to(&junk, pair.endpoint(1))?;
+        logged(&pair.a, &refused(&later)?)?;
+    }
+    let log = pair.a.read_file("/run/log")?;
+    let count = log.matches(&refused(&broadcaster)?).count();
+    ensure!(count == 1, "it was looked at {count} times:\n{log}");
+    Ok(())
 }
