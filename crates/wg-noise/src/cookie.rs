@@ -36,9 +36,10 @@ pub struct CookieChecker {
 
 /// What cookies are made of; none before the first reply.
 ///
-/// A cookie works until the next secret is replaced. Otherwise one from the last moments of a
-/// secret would be worth nothing when its receiver comes with it (REKEY_TIMEOUT), who would be sent
-/// another and lose an attempt; the kernel has it so.
+/// Every two minutes there is another, as the paper has it (section 5.4.7), and a cookie works until
+/// its secret is four minutes old. The receiver of a cookie uses it for two minutes (section 5.4.4):
+/// if one secret alone were valid, as in the kernel, it would come in vain with a cookie from the
+/// last moments of the former, be sent another, and lose an attempt (REKEY_TIMEOUT).
 #[derive(Clone, Default)]
 struct Secrets {
     current: Option<Secret>,
