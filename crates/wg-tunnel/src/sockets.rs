@@ -269,8 +269,11 @@ pub(crate) fn allow_fragments(fd: BorrowedFd<'_>) -> Result<(), Errno> {
 #[cfg(test)]
 mod tests {
     use std::net::UdpSocket;
+    use std::time::Duration;
 
     use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
 
     #[test]
     fn port_0_finds_one_port_for_both_families() {
@@ -292,8 +295,9 @@ mod tests {
         let mut inlets_of_senders = || -> Vec<usize> {
             let mut inlet_of = |sender: &UdpSocket| {
                 sender.send_to(&[1; 148], (Ipv4Addr::LOCALHOST, sockets.port())).unwrap();
-                let mut receive = |inlet: &Inlet| batch.receive_waiting(inlet.as_fd());
-                let inlet = inlets.iter().position(|inlet| receive(inlet) == Ok(1)).unwrap();
+                let mut is_there = |inlet: &&Inlet| batch.receive_waiting(inlet.as_fd()) == Ok(1);
+                let find = || inlets.iter().position(&mut is_there);
+                let inlet = testbed::eventually("the message", PATIENCE, find).unwrap();
                 assert_eq!(inlets[inlet].lane, None);
                 inlet
             };
@@ -316,12 +320,17 @@ mod tests {
             [(&v4, "127.0.0.1", false), (&v4, "127.255.255.255", true), (&v6, "::1", false)]
         {
             sender.send_to(&[1; 148], (to, sockets.port())).unwrap();
-            let mut receive = |inlet: &Inlet| {
-                let is_there = batch.receive_waiting(inlet.as_fd()) == Ok(1);
-                is_there.then(|| batch.is_for_many(0))
-            };
-            let received: Vec<_> = sockets.inlets().filter_map(&mut receive).collect();
             let count = if is_for_many { 1 + (1 << handshake_inlets::BITS) } else { 1 };
+            let mut received = Vec::new();
+            let mut receive = || {
+                for inlet in sockets.inlets() {
+                    if batch.receive_waiting(inlet.as_fd()) == Ok(1) {
+                        received.push(batch.is_for_many(0));
+                    }
+                }
+                (received.len() >= count).then_some(())
+            };
+            testbed::eventually("all that was sent", PATIENCE, &mut receive).unwrap();
             assert_eq!(received, vec![is_for_many; count], "{to}");
         }
     }
