@@ -92,3 +92,51 @@ fn instruction(code: u32, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
 fn random() -> u32 {
     RandomState::new().hash_one(()) as u32
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv6Addr, UdpSocket};
+    use std::os::fd::{AsFd, AsRawFd};
+    use std::time::Duration;
+
+    use testbed::{Host, eventually};
+
+    use crate::lanes::Lanes;
+    use crate::offloads::Offloads;
+    use crate::received::ReceivedBatch;
+    use crate::sockets::Sockets;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+    const NETWORKS: u16 = 32;
+
+    /// Nobody has less, so whoever floods from many addresses of one has no more than one socket.
+    #[test]
+    fn all_addresses_of_an_ipv6_64_share_a_socket_and_different_ones_do_not() {
+        let address = |network, host| Ipv6Addr::new(0x2001, 0xdb8, 0, network, host, 0, 0, host);
+        let host = Host::new("networks").unwrap();
+        host.set_up("lo").unwrap();
+        for network in 0..NETWORKS {
+            for number in 1..=2 {
+                host.add_address("lo", &format!("{}/128", address(network, number))).unwrap();
+            }
+        }
+        let by_network: Vec<_> = host.in_network(|| {
+            let sockets = Sockets::bind(0, 0, Offloads::default(), Lanes::ONE).unwrap();
+            let mut batch = ReceivedBatch::new();
+            let mut socket_of = |source: Ipv6Addr| {
+                let sender = UdpSocket::bind((source, 0)).unwrap();
+                sender.send_to(&[1; 148], (Ipv6Addr::LOCALHOST, sockets.port())).unwrap();
+                let find = || {
+                    let mut fds = sockets.inlets().map(AsFd::as_fd);
+                    fds.find(|fd| batch.receive_waiting(*fd) == Ok(1)).map(|fd| fd.as_raw_fd())
+                };
+                eventually("the message", PATIENCE, find).unwrap()
+            };
+            (0..NETWORKS)
+                .map(|network| [1, 2].map(|host| socket_of(address(network, host))))
+                .collect()
+        });
+        assert!(by_network.iter().all(|[one, other]| one == other), "{by_network:?}");
+        assert!(by_network.iter().any(|[one, _]| *one != by_network[0][0]), "{by_network:?}");
+    }
+}
