@@ -201,7 +201,10 @@ fn open(
         PortFilter { family, lanes: lanes.count(), handshake_bits: handshake_inlets::BITS };
     let Shares { data: more, handshakes } =
         share(&first, filter, data, || configure(family, fwmark), bulk).unwrap_or_else(|errno| {
-            log::debug!("one {family:?} socket for all: {}", errno.desc());
+            log::warn!(
+                "one {family:?} socket for all, which a flood of handshakes can fill: {}",
+                errno.desc()
+            );
             Shares::default()
         });
     log::debug!("offloads of the {family:?} sockets: sending {segments}, receiving {bulk}");
