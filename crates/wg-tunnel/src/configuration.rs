@@ -110,7 +110,27 @@ impl OwnedIps {
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
+    use testbed::memory::Place;
+
     use super::*;
+
+    #[test]
+    fn nothing_is_left_in_the_table_of_a_peer_that_was_wiped_and_removed() {
+        let secret: [u8; 32] = std::array::from_fn(|i| i as u8 + 100);
+        let (key, mut peers) = (PublicKey::from([7; 32]), Peers::default());
+        let configured = ConfiguredPeer {
+            peer: Arc::new(Peer::new(key, Arc::default(), None)),
+            position: 0,
+            preshared_key: Some(Secret::from(secret)),
+            allowed_ips: OwnedIps::default(),
+        };
+        peers.insert(key, configured);
+        let mut place = Place::of(&peers[&key]);
+        assert!(place.holds_some_of(&secret));
+        peers.get_mut(&key).unwrap().wipe();
+        drop(peers.remove(&key).map(ConfiguredPeer::into_parts));
+        assert!(!place.holds_some_of(&secret));
+    }
 
     fn ip(number: u32) -> AllowedIp {
         AllowedIp::new(IpAddr::V4(Ipv4Addr::from_bits(number)), 32).unwrap()
