@@ -178,8 +178,7 @@ impl Change<'_> {
     /// pieces of memory stay until all go together, for new ones would move in between.
     fn remove_all(&mut self, count: usize) {
         self.allowed_ips = Some(self.engine.allowed_ips.change_all());
-        let mut former = std::mem::take(&mut self.configuration.peers);
-        former.values_mut().for_each(ConfiguredPeer::wipe);
+        let former = std::mem::take(&mut self.configuration.peers);
         self.removed.peers.extend(former.into_values().map(ConfiguredPeer::into_parts));
         self.configuration.peers = HashMap::with_capacity_and_hasher(count, KeyedHash::default());
     }
@@ -259,7 +258,7 @@ impl Change<'_> {
             let for_handshakes =
                 preshared_key.as_ref().map(|key| PresharedKey::from(*key.as_bytes()));
             peer.noise.set_preshared_key(for_handshakes);
-            configured.preshared_key = preshared_key;
+            configured.preshared_key = preshared_key.map(Box::new);
         }
         // Nobody has had anything to send to a new peer.
         let mut wanted = Wanted { staged: !is_new, ..Wanted::default() };
@@ -285,7 +284,6 @@ impl Change<'_> {
 
     fn remove_peer(&mut self, key: &PublicKey) {
         let Some(configured) = self.configuration.peers.get_mut(key) else { return };
-        configured.wipe();
         for ip in std::mem::take(&mut configured.allowed_ips).iter() {
             self.allowed_ips().remove(&ip);
         }

@@ -35,7 +35,8 @@ pub(crate) struct Positions(u64);
 pub(crate) struct ConfiguredPeer {
     pub(crate) peer: Arc<Peer>,
     pub(crate) position: u64,
-    pub(crate) preshared_key: Option<Secret>,
+    /// In a place of its own: a table that grows leaves its entries behind in what it frees.
+    pub(crate) preshared_key: Option<Box<Secret>>,
     pub(crate) allowed_ips: OwnedIps,
 }
 
@@ -51,11 +52,6 @@ impl Configuration {
 }
 
 impl ConfiguredPeer {
-    /// Wipes the secret where it is. One that is moved out of the table leaves a copy behind.
-    pub(crate) fn wipe(&mut self) {
-        self.preshared_key = None;
-    }
-
     /// What takes time to drop.
     pub(crate) fn into_parts(self) -> (Arc<Peer>, OwnedIps) {
         (self.peer, self.allowed_ips)
@@ -114,20 +110,22 @@ mod tests {
 
     use super::*;
 
+    /// What a table that grows frees, and where a removed peer was, is not wiped.
     #[test]
-    fn nothing_is_left_in_the_table_of_a_peer_that_was_wiped_and_removed() {
+    fn preshared_keys_are_not_in_the_table_itself() {
         let secret: [u8; 32] = std::array::from_fn(|i| i as u8 + 100);
         let (key, mut peers) = (PublicKey::from([7; 32]), Peers::default());
         let configured = ConfiguredPeer {
             peer: Arc::new(Peer::new(key, Arc::default(), None)),
             position: 0,
-            preshared_key: Some(Secret::from(secret)),
+            preshared_key: Some(Box::new(Secret::from(secret))),
             allowed_ips: OwnedIps::default(),
         };
         peers.insert(key, configured);
-        let mut place = Place::of(&peers[&key]);
-        assert!(place.holds_some_of(&secret));
-        peers.get_mut(&key).unwrap().wipe();
+        let kept = peers[&key].preshared_key.as_deref().unwrap();
+        assert!(Place::of(kept).holds_some_of(&secret));
+        assert!(!Place::of(&peers[&key]).holds_some_of(&secret));
+        let mut place = Place::of(kept);
         drop(peers.remove(&key).map(ConfiguredPeer::into_parts));
         assert!(!place.holds_some_of(&secret));
     }

@@ -56,7 +56,7 @@ impl Engine {
                 let (rx_bytes, tx_bytes) = peer.transfer();
                 PeerStatus {
                     public_key: *peer.noise.public_key(),
-                    preshared_key: configured.preshared_key.clone(),
+                    preshared_key: configured.preshared_key.as_deref().cloned(),
                     endpoint: peer.endpoint().map(|endpoint| endpoint.address),
                     persistent_keepalive: peer.noise.persistent_keepalive(),
                     last_handshake: peer.noise.last_handshake(),
