@@ -102,9 +102,7 @@ impl Engine {
         lanes: Lanes,
         link: LinkWatch,
     ) -> Result<Self, Errno> {
-        let stop_event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC)?;
-        let outbound = (0..tun.queues()).map(|lane| Outbound::new(tun.queue(lane), &stop_event));
-        let outbound = outbound.collect::<Result<_, _>>()?;
+        let outbound = std::iter::repeat_with(Outbound::default).take(tun.queues()).collect();
         Ok(Self {
             tun,
             offloads,
@@ -121,7 +119,7 @@ impl Engine {
             timers: Timers::new()?,
             limits: Limits::default(),
             icmp: icmp::Errors::default(),
-            stop_event,
+            stop_event: EventFd::from_flags(EfdFlags::EFD_CLOEXEC)?,
             gone_event: EventFd::from_flags(EfdFlags::EFD_CLOEXEC)?,
             link: Mutex::new(link),
             configuration: RwLock::default(),

@@ -88,17 +88,13 @@ pub(crate) fn run(
                 let turn = reader.turn();
                 kept = (!batch.is_full()).then_some(reader);
                 let now = clock::now();
-                let is_lone = count == 1 && now.since(last) > QUIET;
-                last = now;
-                let deliver = || {
-                    forward(engine, inlet, batch, count, opened, &turn, now);
-                    drop(turn);
-                };
-                if is_lone {
-                    engine.outbound(lane).stand_in(engine, deliver);
-                } else {
-                    deliver();
+                forward(engine, inlet, batch, count, opened, &turn, now);
+                drop(turn);
+                if count == 1 && now.since(last) > QUIET {
+                    // The host has answered by now if it answers at once.
+                    engine.outbound(lane).stand_in(engine);
                 }
+                last = now;
             }
             Err(Errno::EINTR) => {}
             Err(errno) => receive_failed(engine, errno),

@@ -8,13 +8,12 @@
 //! What was sealed goes out in runs of one size, each run by one part of one system call.
 
 use std::ops::Range;
-use std::os::fd::BorrowedFd;
+use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use nix::errno::Errno;
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::eventfd::EventFd;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use wg_noise::{Instant, TAG_LEN, TRANSPORT_OVERHEAD, Wanted, padded_len};
 
 use crate::allowed_ips::AllowedIps;
@@ -31,39 +30,19 @@ use crate::{clock, ecn, icmp, inner, tun};
 const MAX_DATAGRAM: usize = 65507;
 
 /// What the workers of a queue share.
+#[derive(Default)]
 pub(crate) struct Outbound {
     turns: Turns,
     /// The batch of the worker that has the right to read, while that sleeps.
     asleep: Mutex<Option<Batch>>,
-    /// What that worker sleeps on: packets, and the end of the tunnel.
-    events: Epoll,
 }
 
-/// Which of the events it was.
-const PACKETS: u64 = 0;
-const STOP: u64 = 1;
-
 impl Outbound {
-    pub(crate) fn new(queue: BorrowedFd<'_>, stop: &EventFd) -> Result<Self, Errno> {
-        let events = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        events.add(queue, EpollEvent::new(EpollFlags::EPOLLIN, PACKETS))?;
-        events.add(stop, EpollEvent::new(EpollFlags::EPOLLIN, STOP))?;
-        Ok(Self { turns: Turns::default(), asleep: Mutex::default(), events })
-    }
-
-    /// Delivers something to the host, and forwards what the host answers at once in the stead of
-    /// the worker, if that sleeps; it is not woken for such an answer.
-    pub(crate) fn stand_in(&self, engine: &Arc<Engine>, deliver: impl FnOnce()) {
+    /// Forwards what waits, in the stead of the worker that sleeps. Does nothing when none does.
+    pub(crate) fn stand_in(&self, engine: &Arc<Engine>) {
         // Who holds the lock looks for packets, or is about to.
-        let mut asleep = self.asleep.try_lock().ok();
-        let Some(batch) = asleep.as_deref_mut().and_then(Option::as_mut) else {
-            drop(asleep);
-            return deliver();
-        };
-        let queue = engine.tun.queue(batch.lane);
-        let wake_for = |flags| self.events.modify(queue, &mut EpollEvent::new(flags, PACKETS));
-        let is_left_asleep = wake_for(EpollFlags::empty()).is_ok();
-        deliver();
+        let Ok(mut asleep) = self.asleep.try_lock() else { return };
+        let Some(batch) = asleep.as_mut() else { return };
         // The worker sees to errors, which come back.
         if let Ok(count @ 1..) = batch.read(engine) {
             // The right to read is the worker's, who cannot use it without its batch.
@@ -72,43 +51,18 @@ impl Outbound {
             reserve(engine, batch, count, now);
             forward(engine, batch, &turn, now);
         }
-        // Wakes it for what has come meanwhile.
-        if is_left_asleep && let Err(errno) = wake_for(EpollFlags::EPOLLIN) {
-            log::error!("cannot wait for packets: {}", errno.desc());
-            engine.set_gone();
-        }
     }
 
     /// Leaves the batch to others until there is something to read; `None` when the tunnel stops
     /// or the device is gone.
     fn sleep(&self, engine: &Engine, batch: Batch) -> Option<Batch> {
+        let lane = batch.lane;
         // Not what a panic has left: counters of such a batch would be used again.
         *self.asleep.lock().ok()? = Some(batch);
-        let goes_on = self.wait(engine);
+        let goes_on = wait(engine, lane);
         // At the end, too: nobody stands in for who has given up the right to read.
         let batch = self.asleep.lock().ok()?.take();
         batch.filter(|_| goes_on)
-    }
-
-    /// Waits for a packet; `false` when the tunnel stops or the device is gone.
-    fn wait(&self, engine: &Engine) -> bool {
-        let mut events = [EpollEvent::empty(); 2];
-        let count = match self.events.wait(&mut events, EpollTimeout::NONE) {
-            Ok(count) => count,
-            Err(Errno::EINTR) => return true,
-            Err(errno) => {
-                log::error!("cannot wait for packets: {}", errno.desc());
-                std::thread::sleep(ERROR_PAUSE);
-                return true;
-            }
-        };
-        let gone = events[..count]
-            .iter()
-            .any(|event| event.data() == PACKETS && event.events().contains(EpollFlags::EPOLLERR));
-        if gone {
-            engine.set_gone();
-        }
-        !gone && !engine.is_stopping()
     }
 }
 
@@ -147,6 +101,30 @@ pub(crate) fn run(engine: &Arc<Engine>, lane: usize) {
             }
         }
     }
+}
+
+/// Waits for a packet; `false` when the tunnel stops or the device is gone.
+fn wait(engine: &Engine, lane: usize) -> bool {
+    let mut fds = [
+        PollFd::new(engine.tun.queue(lane), PollFlags::POLLIN),
+        PollFd::new(engine.stop_event.as_fd(), PollFlags::POLLIN),
+    ];
+    match poll(&mut fds, PollTimeout::NONE) {
+        Ok(_) => {}
+        Err(Errno::EINTR) => return true,
+        Err(errno) => {
+            log::error!("cannot wait for packets: {}", errno.desc());
+            std::thread::sleep(ERROR_PAUSE);
+            return true;
+        }
+    }
+    let gone = fds[0]
+        .revents()
+        .is_some_and(|events| events.intersects(PollFlags::POLLERR | PollFlags::POLLNVAL));
+    if gone {
+        engine.set_gone();
+    }
+    !gone && !engine.is_stopping()
 }
 
 /// Finds the peers of the packets that were read, and reserves counters for them.

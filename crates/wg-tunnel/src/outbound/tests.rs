@@ -66,10 +66,11 @@ fn send_packet() {
 fn who_stands_in_reads_only_while_the_worker_sleeps() {
     with_engine(|engine, peer| {
         let outbound = engine.outbound(0);
-        outbound.stand_in(engine, send_packet);
+        send_packet();
+        outbound.stand_in(engine);
         assert!(!peer.noise.has_staged(), "the worker is about to read it");
         *outbound.asleep.lock().unwrap() = Some(Batch::new(0));
-        outbound.stand_in(engine, || {});
+        outbound.stand_in(engine);
         assert!(peer.noise.has_staged());
         assert!(outbound.asleep.lock().unwrap().is_some(), "the worker finds its batch again");
     });
@@ -82,17 +83,18 @@ fn who_stands_in_waits_for_what_was_read_before() {
         // Another worker still seals its batch.
         let before = outbound.turns.reader().turn();
         *outbound.asleep.lock().unwrap() = Some(Batch::new(0));
+        send_packet();
         let (order, came) = mpsc::channel();
         thread::scope(|scope| {
             let stood_in = order.clone();
             scope.spawn(move || {
-                outbound.stand_in(engine, send_packet);
+                outbound.stand_in(engine);
                 stood_in.send("the packet").unwrap();
             });
             eventually("the packet to be read", PATIENCE, || peer.noise.has_staged().then_some(()))
                 .unwrap();
             // Nobody else waits for who has the batch.
-            outbound.stand_in(engine, || {});
+            outbound.stand_in(engine);
             order.send("what was read before").unwrap();
             drop(before);
         });
@@ -106,28 +108,9 @@ fn nobody_stands_in_for_a_worker_that_has_ended() {
         let outbound = engine.outbound(0);
         engine.begin_stop();
         assert!(outbound.sleep(engine, Batch::new(0)).is_none());
-        outbound.stand_in(engine, send_packet);
-        assert!(!peer.noise.has_staged());
-    });
-}
-
-#[test]
-fn the_worker_wakes_for_what_comes_beside_an_answer_and_not_for_that() {
-    with_engine(|engine, peer| {
-        let outbound = engine.outbound(0);
-        let is_awake = || {
-            let mut events = [EpollEvent::empty(); 2];
-            outbound.events.wait(&mut events, EpollTimeout::ZERO).unwrap() > 0
-        };
-        *outbound.asleep.lock().unwrap() = Some(Batch::new(0));
-        outbound.stand_in(engine, || {
-            send_packet();
-            assert!(!is_awake(), "it is left asleep");
-        });
-        assert!(peer.noise.has_staged());
-        assert!(!is_awake(), "the answer is forwarded");
         send_packet();
-        assert!(is_awake(), "the next packet is the worker's");
+        outbound.stand_in(engine);
+        assert!(!peer.noise.has_staged());
     });
 }
 

@@ -17,8 +17,6 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_recvmmsg,
     libc::SYS_sendmmsg,
     libc::SYS_ppoll,
-    libc::SYS_epoll_ctl,
-    libc::SYS_epoll_pwait,
     libc::SYS_futex,
     libc::SYS_readv,
     libc::SYS_recvmsg,
@@ -78,14 +76,8 @@ const ALLOWED: &[c_long] = &[
 
 /// The older forms of some of them, which this processor's kernel has too.
 #[cfg(target_arch = "x86_64")]
-const ALLOWED_OLD: &[c_long] = &[
-    libc::SYS_poll,
-    libc::SYS_epoll_wait,
-    libc::SYS_dup2,
-    libc::SYS_stat,
-    libc::SYS_lstat,
-    libc::SYS_unlink,
-];
+const ALLOWED_OLD: &[c_long] =
+    &[libc::SYS_poll, libc::SYS_dup2, libc::SYS_stat, libc::SYS_lstat, libc::SYS_unlink];
 #[cfg(not(target_arch = "x86_64"))]
 const ALLOWED_OLD: &[c_long] = &[];
 
