@@ -14,6 +14,9 @@ use crate::slots::{BATCH, MAX_PACKET, Slots};
 /// Bytes to take at once, about: what is opened next should still be in the processor's cache,
 /// and what waits in the socket may yet be dropped there.
 const TARGET: usize = 128 * 1024;
+/// Slots to offer at least: two of the host's longest packets travel in three datagrams or four,
+/// and what comes in one batch is joined again.
+const LEAST: usize = 4;
 
 /// Datagrams as they came; made once and used again.
 pub(crate) struct ReceivedBatch {
@@ -115,7 +118,7 @@ impl ReceivedBatch {
         }
         let average = bytes.checked_div(received).unwrap_or(0).max(1);
         self.full = received == self.offered;
-        self.offered = (TARGET / average).clamp(2, BATCH);
+        self.offered = (TARGET / average).clamp(LEAST, BATCH);
         Ok(self.datagrams.len())
     }
 
