@@ -25,6 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const ATTEMPTS: u32 = 5;
 /// More than the 512 waiting handshakes from which on a responder is under load.
 const BURST: usize = 1000;
+const SOURCES: u8 = 20;
 
 /// One after the other, since the module's load is that of all its interfaces.
 #[test]
@@ -57,9 +58,16 @@ fn under_load(initiator: Daemon, responder: Daemon) -> Result<()> {
     };
     let (near, far) = (socket()?, socket()?);
     far.connect((OUTER_V4[1], PORT))?;
-    // From an address of its own: a source gets so many cookies in a second.
-    let flooding = pair.responder.in_network(|| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)))?;
-    flooding.connect((Ipv4Addr::LOCALHOST, PORT))?;
+    // Not from the initiator's address, since a source gets so many cookies in a second, and from
+    // several, since a source has so much room.
+    let flooding: Vec<_> = (1..=SOURCES)
+        .map(|source| {
+            let source = Ipv4Addr::new(127, 0, 0, source);
+            let socket = pair.responder.in_network(|| UdpSocket::bind((source, 0)))?;
+            socket.connect((Ipv4Addr::LOCALHOST, PORT))?;
+            anyhow::Ok(socket)
+        })
+        .collect::<Result<_>>()?;
     let behind: SocketAddr = format!("{}:{PORT}", OUTER_V4[0]).parse()?;
 
     let wg = original_wg()?;
@@ -161,12 +169,12 @@ fn initiation_from_nobody(responder: PublicKey) -> [u8; 148] {
 
 /// Sends bursts of `junk` and tells after each. The thread runs at real-time priority: on a single
 /// processor the responder would otherwise empty its queue as fast as it is filled.
-fn flood(socket: &UdpSocket, junk: &[u8], sent: &mpsc::Sender<()>, done: &AtomicBool) {
+fn flood(sockets: &[UdpSocket], junk: &[u8], sent: &mpsc::Sender<()>, done: &AtomicBool) {
     let thread = gettid().to_string();
     let status = Command::new("chrt").args(["--fifo", "--pid", "1", &thread]).status();
     assert!(status.is_ok_and(|status| status.success()), "no real-time priority");
     while !done.load(Ordering::Relaxed) {
-        for _ in 0..BURST {
+        for socket in sockets.iter().cycle().take(BURST) {
             let _ = socket.send(junk);
         }
         let _ = sent.send(());
