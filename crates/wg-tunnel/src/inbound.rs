@@ -61,14 +61,8 @@ struct Packet {
 /// packet takes longer than all work for it. Where there is more traffic, two threads carry more.
 const QUIET: Duration = Duration::from_micros(500);
 
-/// Forwards what comes to the inlet of `lane` until the sockets are closed.
-pub(crate) fn run(
-    engine: &Arc<Engine>,
-    sockets: &Sockets,
-    inlet: &Inlet,
-    lane: usize,
-    buffers: &mut Buffers,
-) {
+/// Forwards what comes to the inlet of a lane until the sockets are closed.
+pub(crate) fn run(engine: &Arc<Engine>, sockets: &Sockets, inlet: &Inlet, buffers: &mut Buffers) {
     let Buffers { batch, opened } = buffers;
     let mut busy_poll = BusyPoll::new();
     let mut kept = None;
@@ -92,7 +86,7 @@ pub(crate) fn run(
                 drop(turn);
                 if count == 1 && now.since(last) > QUIET {
                     // The host has answered by now if it answers at once.
-                    engine.outbound(lane).stand_in(engine);
+                    engine.outbound(inlet.lane.unwrap_or(FIRST_LANE)).stand_in(engine);
                 }
                 last = now;
             }

@@ -59,10 +59,10 @@ impl Receivers {
         while let Some((number, sockets)) = receivers.begin(last) {
             match lane {
                 None => handshake_inlets::run(engine, &sockets, family, &mut buffers),
-                Some(lane) => {
+                Some(_) => {
                     let mut inlets = sockets.inlets_of(family);
-                    if let Some(inlet) = inlets.find(|inlet| inlet.lane == Some(lane)) {
-                        inbound::run(engine, &sockets, inlet, lane, &mut buffers);
+                    if let Some(inlet) = inlets.find(|inlet| inlet.lane == lane) {
+                        inbound::run(engine, &sockets, inlet, &mut buffers);
                     }
                 }
             }
