@@ -25,11 +25,14 @@ const _: () = assert!(HEADROOM >= VirtioHeader::LEN);
 const fn space(packet: usize) -> usize {
     (packet + TRANSPORT_OVERHEAD + 16).next_multiple_of(64)
 }
-/// Bytes for packets: two of the longest, or many short ones and one of the longest.
-pub(crate) const INPUT: usize = 2 * space(MAX_PACKET);
-/// Bytes for the pieces of long packets. Two of the longest fit when they are cut for a usual
-/// MTU; otherwise what there is goes out first.
-const OUTPUT: usize = 160 * 1024;
+/// The longest packets read at once. The pieces of one fill a datagram and a small part of a
+/// second, those of four together little more than four datagrams.
+const LONGEST: usize = 4;
+/// Bytes for packets: so many of the longest, or many short ones and one of the longest.
+pub(crate) const INPUT: usize = LONGEST * space(MAX_PACKET);
+/// Bytes for the pieces of long packets. The longest fit when they are cut for a usual MTU;
+/// otherwise what there is goes out first.
+const OUTPUT: usize = LONGEST * 80 * 1024;
 const _: () = assert!(OUTPUT > space(MAX_PACKET));
 
 /// Packets read at once and what becomes of them; made once and used again.

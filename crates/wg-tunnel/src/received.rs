@@ -14,9 +14,9 @@ use crate::slots::{BATCH, MAX_PACKET, Slots};
 /// Bytes to take at once, about: what is opened next should still be in the processor's cache,
 /// and what waits in the socket may yet be dropped there.
 const TARGET: usize = 128 * 1024;
-/// Slots to offer at least: two of the host's longest packets travel in three datagrams or four,
+/// Slots to offer at least: four of the host's longest packets travel in five datagrams or six,
 /// and what comes in one batch is joined again.
-const LEAST: usize = 4;
+const LEAST: usize = 6;
 
 /// Datagrams as they came; made once and used again.
 pub(crate) struct ReceivedBatch {
