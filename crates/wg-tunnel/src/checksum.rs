@@ -118,9 +118,14 @@ fn sum(bytes: &[u8]) -> u64 {
     for (sum, word) in sums.iter_mut().zip(words) {
         *sum += u64::from(u32::from_ne_bytes(*word));
     }
-    let mut last = [0; 4];
-    last[..rest.len()].copy_from_slice(rest);
-    sums.iter().sum::<u64>() + u64::from(u32::from_ne_bytes(last))
+    // Byte by byte, for what is written in pieces cannot be read as a whole at once.
+    let last = match *rest {
+        [] => 0,
+        [a] => u32::from_ne_bytes([a, 0, 0, 0]),
+        [a, b] => u32::from_ne_bytes([a, b, 0, 0]),
+        [a, b, ..] => u32::from_ne_bytes([a, b, rest[2], 0]),
+    };
+    sums.iter().sum::<u64>() + u64::from(last)
 }
 
 #[cfg(test)]

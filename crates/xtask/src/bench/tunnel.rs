@@ -9,13 +9,13 @@ mod peers;
 mod pinning;
 mod plot;
 mod rate;
+mod readiness;
 mod report;
 mod site;
 
 use std::fs;
 use std::path::PathBuf;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
@@ -25,11 +25,10 @@ use crate::build;
 use figures::{Figures, Test};
 use measure::Plan;
 use peers::{Implementation, Name, Offload};
+use readiness::Readiness;
 
 /// What the measurements are made with.
 const PACKAGES: [&str; 2] = ["debian-archive-keyring", "iperf3"];
-/// The machine is quiet when no more than this share of its processors is busy.
-const QUIET: f64 = 0.06;
 
 /// The options of `cargo xtask bench tunnel`.
 #[derive(Args)]
@@ -43,7 +42,8 @@ pub(crate) struct Options {
     /// Seconds for which idle daemons are watched, in the first round.
     #[arg(long, default_value_t = 60)]
     idle_seconds: u64,
-    /// Minutes to wait for a quiet machine before each turn; 0 measures at once.
+    /// Minutes to wait for a quiet machine, whose processors are near each other, before each turn;
+    /// 0 measures at once.
     #[arg(long, default_value_t = 10)]
     patience: u64,
     /// Only these implementations.
@@ -71,15 +71,17 @@ pub(super) fn run(options: &Options) -> Result<()> {
     let mut results: Vec<(&Implementation, Vec<Figures>)> =
         implementations.iter().map(|implementation| (implementation, Vec::new())).collect();
     let tests = all_if_none(&options.tests);
-    let mut noisy = 0;
+    let mut readiness = Readiness::default();
+    let mut unfit = 0;
     for round in 1..=options.rounds {
         // It hardly differs from round to round.
         let idle = Duration::from_secs(if round == 1 { options.idle_seconds } else { 0 });
         let plan = Plan { tests: &tests, seconds: options.seconds, idle, is_pinned: options.pin };
         for (implementation, figures) in &mut results {
-            let is_quiet = wait_until_quiet(Duration::from_secs(60 * options.patience))?;
-            noisy += usize::from(!is_quiet);
-            println!("round {round}: {}", implementation.name);
+            let start = readiness.wait(Duration::from_secs(60 * options.patience))?;
+            unfit += usize::from(!start.is_fit);
+            let apart = start.round_trip.map(|time| format!(", processors {time:.0} ns apart"));
+            println!("round {round}: {}{}", implementation.name, apart.unwrap_or_default());
             let one = measure::turn(implementation, &ours, &plan)
                 .with_context(|| format!("measuring {}", implementation.name))?;
             println!("  {one}");
@@ -90,8 +92,11 @@ pub(super) fn run(options: &Options) -> Result<()> {
     if tests.contains(&Test::LossFree) {
         println!("Loss-free: at most {} % lost.", 100.0 * rate::MAX_LOSS);
     }
-    if noisy > 0 {
-        println!("{noisy} turns began on a busy machine: take ratios, not figures.");
+    if unfit > 0 {
+        println!(
+            "{unfit} turns began on a busy machine, or on one whose processors were far apart: \
+             take ratios, not figures."
+        );
     }
     let plot = programs::target_folder()?.join("bench-tunnel.svg");
     fs::write(&plot, plot::svg(&results)).context("cannot write the plot")?;
@@ -102,33 +107,4 @@ pub(super) fn run(options: &Options) -> Result<()> {
 /// What was chosen, or all there is.
 fn all_if_none<T: ValueEnum>(chosen: &[T]) -> Vec<T> {
     if chosen.is_empty() { T::value_variants().to_vec() } else { chosen.to_vec() }
-}
-
-/// Waits until the machine is quiet; `false` when `patience` ends first.
-fn wait_until_quiet(patience: Duration) -> Result<bool> {
-    let start = Instant::now();
-    loop {
-        let before = processor_ticks()?;
-        thread::sleep(Duration::from_secs(1));
-        let after = processor_ticks()?;
-        let busy = (after.0 - before.0) as f64 / (after.1 - before.1).max(1) as f64;
-        if busy < QUIET {
-            return Ok(true);
-        }
-        if start.elapsed() >= patience {
-            return Ok(false);
-        }
-    }
-}
-
-/// The busy ticks of all processors, and all of them (proc_stat(5)).
-fn processor_ticks() -> Result<(u64, u64)> {
-    let stat = fs::read_to_string("/proc/stat")?;
-    let line = stat.lines().next().context("/proc/stat is empty")?;
-    let ticks: Vec<u64> =
-        line.split_whitespace().skip(1).take(8).filter_map(|word| word.parse().ok()).collect();
-    let all = ticks.iter().sum();
-    // The fourth and the fifth are idle and waiting for a disk.
-    let idle: u64 = ticks.iter().skip(3).take(2).sum();
-    Ok((all - idle, all))
 }
