@@ -42,8 +42,8 @@ pub(crate) struct Options {
     /// Seconds for which idle daemons are watched, in the first round.
     #[arg(long, default_value_t = 60)]
     idle_seconds: u64,
-    /// Minutes to wait for a quiet machine, whose processors are near each other, before each turn;
-    /// 0 measures at once.
+    /// Minutes to wait for a quiet machine, whose processors are near each other, before each turn,
+    /// and for the latter before each measurement of TCP; 0 measures at once.
     #[arg(long, default_value_t = 10)]
     patience: u64,
     /// Only these implementations.
@@ -71,18 +71,20 @@ pub(super) fn run(options: &Options) -> Result<()> {
     let mut results: Vec<(&Implementation, Vec<Figures>)> =
         implementations.iter().map(|implementation| (implementation, Vec::new())).collect();
     let tests = all_if_none(&options.tests);
+    let patience = Duration::from_secs(60 * options.patience);
     let mut readiness = Readiness::default();
     let mut unfit = 0;
     for round in 1..=options.rounds {
         // It hardly differs from round to round.
         let idle = Duration::from_secs(if round == 1 { options.idle_seconds } else { 0 });
-        let plan = Plan { tests: &tests, seconds: options.seconds, idle, is_pinned: options.pin };
+        let (seconds, is_pinned) = (options.seconds, options.pin);
+        let plan = Plan { tests: &tests, seconds, idle, patience, is_pinned };
         for (implementation, figures) in &mut results {
-            let start = readiness.wait(Duration::from_secs(60 * options.patience))?;
+            let start = readiness.wait(patience)?;
             unfit += usize::from(!start.is_fit);
             let apart = start.round_trip.map(|time| format!(", processors {time:.0} ns apart"));
             println!("round {round}: {}{}", implementation.name, apart.unwrap_or_default());
-            let one = measure::turn(implementation, &ours, &plan)
+            let one = measure::turn(implementation, &ours, &plan, &mut readiness)
                 .with_context(|| format!("measuring {}", implementation.name))?;
             println!("  {one}");
             figures.push(one);

@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use super::figures::{Figures, Test, Udp};
 use super::peers::Implementation;
+use super::readiness::Readiness;
 use super::site::Site;
 use super::{datagrams, iperf, rate};
 
@@ -17,6 +18,8 @@ pub(super) struct Plan<'a> {
     pub(super) seconds: u64,
     /// How long an idle tunnel is watched.
     pub(super) idle: Duration,
+    /// How long to wait for a machine that is fit to be measured on.
+    pub(super) patience: Duration,
     /// Whether each host has a processor of its own.
     pub(super) is_pinned: bool,
 }
@@ -24,17 +27,22 @@ pub(super) struct Plan<'a> {
 /// How long a rate is tried, once or twice, in the search for the best one.
 const TRY: Duration = Duration::from_secs(1);
 
-/// Measures everything that is planned, once.
+/// Measures everything that is planned, once; before what processors far apart slow down most it
+/// waits for them to be near.
 pub(super) fn turn(
     implementation: &Implementation,
     ours: &Path,
     plan: &Plan<'_>,
+    readiness: &mut Readiness,
 ) -> Result<Figures> {
     let site = Site::start(implementation, ours, plan.is_pinned)?;
     let mut figures = Figures::default();
     let is_planned = |test| plan.tests.contains(&test);
     let seconds = plan.seconds.to_string();
-    let tcp = |options: &[&str]| iperf::tcp(&site, &[&["-t", &seconds], options].concat());
+    let mut tcp = |options: &[&str]| {
+        readiness.settle(plan.patience);
+        iperf::tcp(&site, &[&["-t", &seconds], options].concat())
+    };
     if is_planned(Test::Tcp) {
         let stream = tcp(&[])?;
         figures.tcp = Some(stream.gbits());

@@ -23,6 +23,8 @@ const NEAR: f64 = 2.0;
 /// Round trips that are timed together, and how often: what disturbs them makes them longer.
 const TRIPS: u32 = 1000;
 const TRIES: u32 = 40;
+/// Between two looks at processors that are not near each other.
+const PAUSE: Duration = Duration::from_millis(200);
 /// No number of a round trip.
 const OVER: u32 = u32::MAX;
 
@@ -58,6 +60,15 @@ impl Readiness {
             if is_fit || start.elapsed() >= patience {
                 return Ok(Start { is_fit, round_trip });
             }
+        }
+    }
+
+    /// Waits until the processors are near each other again, which they may cease to be at any
+    /// moment, or `patience` ends.
+    pub(super) fn settle(&mut self, patience: Duration) {
+        let start = Instant::now();
+        while start.elapsed() < patience && !self.is_near(round_trip()) {
+            thread::sleep(PAUSE);
         }
     }
 
