@@ -42,8 +42,8 @@ pub(crate) struct Options {
     /// Seconds for which idle daemons are watched, in the first round.
     #[arg(long, default_value_t = 60)]
     idle_seconds: u64,
-    /// Minutes to wait for a quiet machine, whose processors are near each other, before each turn,
-    /// and for the latter before each measurement of TCP; 0 measures at once.
+    /// Minutes to wait for a quiet machine before each turn; 0 measures at once. Then, and before
+    /// each measurement of TCP, half a minute at most is waited for processors near each other.
     #[arg(long, default_value_t = 10)]
     patience: u64,
     /// Only these implementations.

@@ -23,7 +23,9 @@ const NEAR: f64 = 2.0;
 /// Round trips that are timed together, and how often: what disturbs them makes them longer.
 const TRIPS: u32 = 1000;
 const TRIES: u32 = 40;
-/// Between two looks at processors that are not near each other.
+/// The longest wait for processors to come near each other.
+const A_LITTLE: Duration = Duration::from_secs(30);
+/// Between two looks at such as are not.
 const PAUSE: Duration = Duration::from_millis(200);
 /// No number of a round trip.
 const OVER: u32 = u32::MAX;
@@ -49,25 +51,22 @@ impl Readiness {
     /// # Errors
     /// When the kernel does not tell how busy it is.
     pub(super) fn wait(&mut self, patience: Duration) -> Result<Start> {
-        let start = Instant::now();
-        loop {
-            let before = processor_ticks()?;
-            thread::sleep(Duration::from_secs(1));
-            let after = processor_ticks()?;
-            let busy = (after.0 - before.0) as f64 / (after.1 - before.1).max(1) as f64;
-            let round_trip = round_trip();
-            let is_fit = busy < QUIET && self.is_near(round_trip);
-            if is_fit || start.elapsed() >= patience {
-                return Ok(Start { is_fit, round_trip });
-            }
-        }
+        let is_quiet = wait_until_quiet(patience)?;
+        let (is_near, round_trip) = self.settle(patience);
+        Ok(Start { is_fit: is_quiet && is_near, round_trip })
     }
 
-    /// Waits until the processors are near each other again, which they may cease to be at any
-    /// moment, or `patience` ends.
-    pub(super) fn settle(&mut self, patience: Duration) {
+    /// Waits a little until the processors are near each other again, which they may cease to be at
+    /// any moment; whether they are, and the round trip between them, ns.
+    pub(super) fn settle(&mut self, patience: Duration) -> (bool, Option<f64>) {
         let start = Instant::now();
-        while start.elapsed() < patience && !self.is_near(round_trip()) {
+        loop {
+            let round_trip = round_trip();
+            let is_near = self.is_near(round_trip);
+            // Where they never come near again nobody should wait for it each time.
+            if is_near || start.elapsed() >= patience.min(A_LITTLE) {
+                return (is_near, round_trip);
+            }
             thread::sleep(PAUSE);
         }
     }
@@ -77,6 +76,23 @@ impl Readiness {
         let shortest = self.shortest.map_or(now, |shortest| shortest.min(now));
         self.shortest = Some(shortest);
         now <= NEAR * shortest
+    }
+}
+
+/// Waits until the machine is quiet; `false` when `patience` ends first.
+fn wait_until_quiet(patience: Duration) -> Result<bool> {
+    let start = Instant::now();
+    loop {
+        let before = processor_ticks()?;
+        thread::sleep(Duration::from_secs(1));
+        let after = processor_ticks()?;
+        let busy = (after.0 - before.0) as f64 / (after.1 - before.1).max(1) as f64;
+        if busy < QUIET {
+            return Ok(true);
+        }
+        if start.elapsed() >= patience {
+            return Ok(false);
+        }
     }
 }
 
