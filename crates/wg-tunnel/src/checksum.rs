@@ -118,12 +118,12 @@ fn sum(bytes: &[u8]) -> u64 {
     for (sum, word) in sums.iter_mut().zip(words) {
         *sum += u64::from(u32::from_ne_bytes(*word));
     }
-    // Byte by byte, for what is written in pieces cannot be read as a whole at once.
+    // Not copied into a word first: a load wider than the stores before it waits for them.
     let last = match *rest {
         [] => 0,
         [a] => u32::from_ne_bytes([a, 0, 0, 0]),
         [a, b] => u32::from_ne_bytes([a, b, 0, 0]),
-        [a, b, ..] => u32::from_ne_bytes([a, b, rest[2], 0]),
+        [a, b, c, ..] => u32::from_ne_bytes([a, b, c, 0]),
     };
     sums.iter().sum::<u64>() + u64::from(last)
 }

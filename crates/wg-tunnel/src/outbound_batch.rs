@@ -25,10 +25,10 @@ const _: () = assert!(HEADROOM >= VirtioHeader::LEN);
 const fn space(packet: usize) -> usize {
     (packet + TRANSPORT_OVERHEAD + 16).next_multiple_of(64)
 }
-/// The longest packets read at once. The pieces of one fill a datagram and a small part of a
-/// second, those of four together little more than four datagrams.
+/// The longest packets read at once. At the usual MTU the pieces of one fill a datagram and a small
+/// part of a second, those of four together four datagrams and a small part of a fifth.
 const LONGEST: usize = 4;
-/// Bytes for packets: so many of the longest, or many short ones and one of the longest.
+/// Bytes for packets: so many of the longest, or a batch of usual ones.
 pub(crate) const INPUT: usize = LONGEST * space(MAX_PACKET);
 /// Bytes for the pieces of long packets. The longest fit when they are cut for a usual MTU;
 /// otherwise what there is goes out first.

@@ -14,8 +14,8 @@ use crate::slots::{BATCH, MAX_PACKET, Slots};
 /// Bytes to take at once, about: what is opened next should still be in the processor's cache,
 /// and what waits in the socket may yet be dropped there.
 const TARGET: usize = 128 * 1024;
-/// Slots to offer at least: four of the host's longest packets travel in five datagrams or six,
-/// and what comes in one batch is joined again.
+/// Slots to offer at least, however long datagrams are: what comes in one batch is joined again, and
+/// four of the host's longest packets, which are read together, travel in five datagrams.
 const LEAST: usize = 6;
 
 /// Datagrams as they came; made once and used again.
@@ -48,7 +48,7 @@ impl ReceivedBatch {
     pub(crate) fn new() -> Self {
         Self {
             slots: Slots::new(),
-            datagrams: Vec::with_capacity(4 * BATCH),
+            datagrams: Vec::with_capacity(8 * BATCH),
             endpoints: [None; BATCH],
             classes: [0; BATCH],
             are_for_many: [false; BATCH],

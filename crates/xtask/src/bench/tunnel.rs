@@ -42,8 +42,8 @@ pub(crate) struct Options {
     /// Seconds for which idle daemons are watched, in the first round.
     #[arg(long, default_value_t = 60)]
     idle_seconds: u64,
-    /// Minutes to wait for a quiet machine before each turn; 0 measures at once. Then, and before
-    /// each measurement of TCP, half a minute at most is waited for processors near each other.
+    /// Minutes to wait for a quiet machine before each turn, and half a minute at most, before each
+    /// measurement of TCP, for processors near each other; 0 measures at once.
     #[arg(long, default_value_t = 10)]
     patience: u64,
     /// Only these implementations.
@@ -71,19 +71,14 @@ pub(super) fn run(options: &Options) -> Result<()> {
     let mut results: Vec<(&Implementation, Vec<Figures>)> =
         implementations.iter().map(|implementation| (implementation, Vec::new())).collect();
     let tests = all_if_none(&options.tests);
-    let patience = Duration::from_secs(60 * options.patience);
-    let mut readiness = Readiness::default();
-    let mut unfit = 0;
+    let mut readiness = Readiness::new(Duration::from_secs(60 * options.patience));
     for round in 1..=options.rounds {
         // It hardly differs from round to round.
         let idle = Duration::from_secs(if round == 1 { options.idle_seconds } else { 0 });
-        let (seconds, is_pinned) = (options.seconds, options.pin);
-        let plan = Plan { tests: &tests, seconds, idle, patience, is_pinned };
+        let plan = Plan { tests: &tests, seconds: options.seconds, idle, is_pinned: options.pin };
         for (implementation, figures) in &mut results {
-            let start = readiness.wait(patience)?;
-            unfit += usize::from(!start.is_fit);
-            let apart = start.round_trip.map(|time| format!(", processors {time:.0} ns apart"));
-            println!("round {round}: {}{}", implementation.name, apart.unwrap_or_default());
+            readiness.wait_until_quiet()?;
+            println!("round {round}: {}", implementation.name);
             let one = measure::turn(implementation, &ours, &plan, &mut readiness)
                 .with_context(|| format!("measuring {}", implementation.name))?;
             println!("  {one}");
@@ -94,11 +89,12 @@ pub(super) fn run(options: &Options) -> Result<()> {
     if tests.contains(&Test::LossFree) {
         println!("Loss-free: at most {} % lost.", 100.0 * rate::MAX_LOSS);
     }
-    if unfit > 0 {
-        println!(
-            "{unfit} turns began on a busy machine, or on one whose processors were far apart: \
-             take ratios, not figures."
-        );
+    let Readiness { busy, far, .. } = readiness;
+    if busy > 0 {
+        println!("{busy} turns began on a busy machine: take ratios, not figures.");
+    }
+    if far > 0 {
+        println!("{far} measurements of TCP began with processors far from each other.");
     }
     let plot = programs::target_folder()?.join("bench-tunnel.svg");
     fs::write(&plot, plot::svg(&results)).context("cannot write the plot")?;

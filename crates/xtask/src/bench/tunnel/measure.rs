@@ -18,8 +18,6 @@ pub(super) struct Plan<'a> {
     pub(super) seconds: u64,
     /// How long an idle tunnel is watched.
     pub(super) idle: Duration,
-    /// How long to wait for a machine that is fit to be measured on.
-    pub(super) patience: Duration,
     /// Whether each host has a processor of its own.
     pub(super) is_pinned: bool,
 }
@@ -27,8 +25,8 @@ pub(super) struct Plan<'a> {
 /// How long a rate is tried, once or twice, in the search for the best one.
 const TRY: Duration = Duration::from_secs(1);
 
-/// Measures everything that is planned, once; before what processors far apart slow down most it
-/// waits for them to be near.
+/// Measures everything that is planned, once; TCP, which processors far from each other slow down
+/// most, while they are near.
 pub(super) fn turn(
     implementation: &Implementation,
     ours: &Path,
@@ -40,7 +38,7 @@ pub(super) fn turn(
     let is_planned = |test| plan.tests.contains(&test);
     let seconds = plan.seconds.to_string();
     let mut tcp = |options: &[&str]| {
-        readiness.settle(plan.patience);
+        readiness.wait_until_near();
         iperf::tcp(&site, &[&["-t", &seconds], options].concat())
     };
     if is_planned(Test::Tcp) {
@@ -60,6 +58,7 @@ pub(super) fn turn(
         figures.ping = Some(site.ping(Duration::from_millis(5))?);
     }
     if is_planned(Test::PingLoaded) {
+        readiness.wait_until_near();
         let ping = || site.ping(Duration::from_millis(20));
         figures.ping_loaded = Some(iperf::under_load(&site, ping)?);
     }

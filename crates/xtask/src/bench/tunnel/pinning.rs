@@ -1,9 +1,9 @@
-//! Each host's processes on a processor of their own.
+//! Processes and threads on a processor of their own.
 
 use std::thread;
 
 use anyhow::{Context, Result};
-use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
 /// Calls `function` in a thread that may run on processor `cpu` alone, as may all that it starts;
@@ -32,16 +32,18 @@ pub(super) fn on<T: Send>(
     }
 }
 
+/// The processors that this thread may run on, in order.
+///
+/// # Errors
+/// The kernel's.
+pub(super) fn allowed() -> Result<Vec<usize>> {
+    let set = sched_getaffinity(Pid::from_raw(0))?;
+    Ok((0..CpuSet::count()).filter(|cpu| set.is_set(*cpu) == Ok(true)).collect())
+}
+
 #[cfg(test)]
 mod tests {
-    use nix::sched::sched_getaffinity;
-
     use super::*;
-
-    fn allowed() -> Result<Vec<usize>> {
-        let set = sched_getaffinity(Pid::from_raw(0))?;
-        Ok((0..CpuSet::count()).filter(|cpu| set.is_set(*cpu) == Ok(true)).collect())
-    }
 
     #[test]
     fn only_the_function_is_bound() {
