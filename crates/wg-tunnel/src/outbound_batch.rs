@@ -10,12 +10,9 @@ use crate::datagrams::Sender;
 use crate::endpoint::Endpoint;
 use crate::engine::Engine;
 use crate::peer::Peer;
+use crate::slots::{BATCH, MAX_PACKET};
 use crate::virtio::VirtioHeader;
 
-/// Packets read at once.
-const BATCH: usize = 64;
-/// The longest packet of a TUN device.
-const MAX_PACKET: usize = 65535;
 /// Bytes before a packet: for the transport header, and, before that is written, for the virtio
 /// header.
 pub(crate) const HEADROOM: usize = TRANSPORT_HEADER_LEN;

@@ -109,13 +109,10 @@ fn runs_of_one_size_arrive_in_every_mode() {
 /// segments that do not fit the way, and datagrams of that size go as fragments.
 #[test]
 fn segments_that_do_not_fit_the_way_are_sent_one_by_one() {
-    std::thread::spawn(|| {
-        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("this test needs root");
-        let up = std::process::Command::new("ip")
-            .args(["link", "set", "lo", "mtu", "1300", "up"])
-            .status()
-            .unwrap();
-        assert!(up.success());
+    let host = testbed::Host::new("narrow").unwrap();
+    host.set_mtu("lo", 1300).unwrap();
+    host.set_up("lo").unwrap();
+    host.in_network(|| {
         let (sender, receiver, address) = pair();
         // As the engine's sockets: fragments are allowed.
         crate::sockets::allow_fragments(sender.as_fd()).unwrap();
@@ -128,7 +125,5 @@ fn segments_that_do_not_fit_the_way_are_sent_one_by_one() {
         assert_eq!(failures, [(0, SendFailure::Segments)]);
         let received = receive(&receiver, payloads.len());
         assert!(received.iter().map(|(bytes, _)| bytes).eq(&payloads));
-    })
-    .join()
-    .unwrap();
+    });
 }

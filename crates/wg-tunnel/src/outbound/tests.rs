@@ -1,13 +1,11 @@
 //! Who stands in for a worker that sleeps, without any thread of a tunnel.
 
 use std::net::UdpSocket;
-use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use nix::sched::{CloneFlags, unshare};
-use testbed::eventually;
+use testbed::{Host, eventually};
 use wg_noise::LocalStatic;
 
 use super::*;
@@ -23,10 +21,10 @@ const OFFLOADS: Offloads = Offloads { tun: false, gso: false, gro: false };
 const HERE: &str = "10.9.0.1";
 const THERE: &str = "10.9.0.2";
 
-/// Runs a test in a network of its own, with an interface, a peer, and no thread that forwards.
-fn with_engine(test: impl FnOnce(&Arc<Engine>, &Peer) + Send + 'static) {
-    let thread = thread::spawn(|| {
-        unshare(CloneFlags::CLONE_NEWNET).expect("these tests need root");
+/// Runs a test on a host of its own, with an interface, a peer, and no thread that forwards.
+fn with_engine(test: impl FnOnce(&Arc<Engine>, &Peer) + Send) {
+    let host = Host::new("lone").unwrap();
+    host.in_network(|| {
         let tun = Tun::create("wg0", OFFLOADS, Lanes::ONE).unwrap();
         let link = LinkWatch::open(&tun).unwrap();
         let engine = Arc::new(Engine::new(tun, OFFLOADS, Lanes::ONE, link).unwrap());
@@ -47,14 +45,10 @@ fn with_engine(test: impl FnOnce(&Arc<Engine>, &Peer) + Send + 'static) {
         let configuration = engine.configuration();
         let peer = configuration.peers[&public_key].peer.clone();
         drop(configuration);
-        for arguments in ["address add 10.9.0.1/24 dev wg0", "link set wg0 up"] {
-            assert!(Command::new("ip").args(arguments.split(' ')).status().unwrap().success());
-        }
+        host.add_address("wg0", &format!("{HERE}/24")).unwrap();
+        host.set_up("wg0").unwrap();
         test(&engine, &peer);
     });
-    if let Err(panic) = thread.join() {
-        std::panic::resume_unwind(panic);
-    }
 }
 
 /// The host sends a packet into the tunnel.

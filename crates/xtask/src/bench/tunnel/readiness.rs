@@ -112,9 +112,9 @@ fn round_trip() -> Option<f64> {
         let answers = scope.spawn(|| {
             let _over = Over(&number);
             pinning::on(Some(there), || {
-                while let Some(seen) = wait(&number, |seen| seen % 2 == 1) {
-                    number.store(seen + 1, Ordering::Release);
-                }
+                while let Some(seen) = wait(&number, |seen| seen % 2 == 1)
+                    && send_on(&number, seen).is_some()
+                {}
                 Ok(())
             })
         });
@@ -143,14 +143,18 @@ fn shortest_trip(number: &AtomicU32) -> Option<f64> {
     while Instant::now() < end {
         let start = Instant::now();
         for _ in 0..TRIPS {
-            // Not simply stored: that might undo `OVER`.
-            number.compare_exchange(at, at + 1, Ordering::AcqRel, Ordering::Relaxed).ok()?;
+            send_on(number, at)?;
             at += 2;
             wait(number, |seen| seen == at)?;
         }
         shortest = shortest.min(start.elapsed().as_secs_f64() * 1e9 / f64::from(TRIPS));
     }
     Some(shortest)
+}
+
+/// Puts the next number in its place, not over [`OVER`]; `None` when it is over.
+fn send_on(number: &AtomicU32, seen: u32) -> Option<()> {
+    number.compare_exchange(seen, seen + 1, Ordering::AcqRel, Ordering::Relaxed).ok().map(drop)
 }
 
 /// Waits for such a number; `None` when it is over.
